@@ -1,0 +1,1161 @@
+"""Pieces -> ids (merging by rank) over the rank arrays, and ids -> bytes.
+
+What this module owes its callers: arguments are checked before any pointer is used, every read
+stays inside its table, a failed call leaves nothing behind, long calls run without the interpreter
+lock and stop on Ctrl-C. Inner functions are `noexcept nogil`, take pointers and lengths, and
+return a `Status`; the methods of `Codec` allocate, release the lock and raise.
+
+How a piece becomes ids:
+
+    1. The piece is a token: one look-up in a hash table (`find_token`).
+    2. At most SHORT_PIECE bytes: merge the adjacent pair of lowest rank, leftmost first, until
+       none is left, over two small arrays (`merge_short`).
+    3. Longer, in o200k: backtracking (`encode_long`), linear in the piece.
+    4. Longer, in any other vocabulary: the merging of 2 with a heap (`merge_heap`), n log n.
+
+2 and 4 are the definition of byte-pair encoding. 3 rests on facts about o200k that the build
+proves (scripts/make_rank_tables.py): every token is made by exactly one merge, whose result has a
+higher rank than its halves. Then a sequence of tokens is the encoding of its text exactly when
+each adjacent pair is, and `is_valid_pair` decides that for two tokens alone.
+"""
+
+from cpython.buffer cimport (
+    PyBUF_FORMAT, PyBUF_ND, PyBuffer_Release, PyObject_CheckBuffer,
+    PyObject_GetBuffer,
+)
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.exc cimport PyErr_CheckSignals
+from cpython.list cimport PyList_New, PyList_SET_ITEM
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_INCREF, Py_XDECREF
+from cpython.unicode cimport PyUnicode_AsUTF8String, PyUnicode_DecodeUTF8
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.string cimport memcmp, memcpy, memset
+
+from harmony._pretokenize cimport (
+    find_malformed, forget_scanner_steps, next_piece_ends, scanner_steps,
+)
+
+from harmony.errors import InvalidUtf8Error, UnknownTokenError, VocabularyError
+
+cdef extern from "_memory.h" nogil:
+    int HARMONY_BUILD_IS_DEBUG
+    uint8_t byte_at(const uint8_t* values, size_t index, size_t length) noexcept
+    uint32_t u32_at(const uint32_t* values, size_t index, size_t length) noexcept
+    uint64_t u64_at(const uint64_t* values, size_t index, size_t length) noexcept
+    uint64_t load_u64(const uint8_t* bytes) noexcept
+    void check_index(size_t index, size_t length, const char* what) noexcept
+    void count_steps(size_t n) noexcept
+    uint64_t steps_counted() noexcept
+    void forget_steps() noexcept
+
+cdef extern from "Python.h":
+    bint PyUnicode_IS_ASCII(object text)
+    void* PyUnicode_DATA(object text)
+    Py_ssize_t PyUnicode_GET_LENGTH(object text)
+
+# The same as in rank_tables.py, which describes the tables.
+cdef enum:
+    ID_BITS = 21
+    ID_MASK = 0x1FFFFF
+    SHORT_LENGTH = 11
+    BUCKET = 4
+    RECORD_KEY = 0xFFFFFFF          # the 28 bits of a short record beside the id
+cdef extern from *:
+    """
+    #define NO_ID 0xFFFFFFFFu
+    #define EMPTY_SLOT 0xFFFFFFFFFFFFFFFFull
+    #define MULTIPLIER_1 0x9E3779B97F4A7C15ull
+    #define MULTIPLIER_2 0xC2B2AE3D27D4EB4Full
+    """
+    const uint32_t NO_ID
+    const uint64_t EMPTY_SLOT
+    const uint64_t MULTIPLIER_1
+    const uint64_t MULTIPLIER_2
+
+cdef enum:
+    # Above this many bytes the square of the length costs more than the other engines do.
+    SHORT_PIECE = 64
+    # Piece ends found per call of the scanner.
+    ENDS_AT_ONCE = 256
+    # Ids that fit the stack: a call on a short text allocates nothing but its result.
+    STACK_IDS = 512
+    # Texts of more bytes than this are encoded without the interpreter lock.
+    RELEASE_LOCK_ABOVE = 16384
+    # How much is done between two looks at pending signals.
+    BYTES_BETWEEN_SIGNALS = 1 << 20
+    MERGES_BETWEEN_SIGNALS = 1 << 18
+
+cdef enum Status:
+    OK
+    NO_MEMORY           # an allocation failed
+    INTERRUPTED         # a signal handler raised; its exception is set
+    BAD_TABLES          # the tables contradict themselves
+
+
+# --- where ids go -------------------------------------------------------------------------------
+
+cdef struct Sink:
+    uint32_t* ids
+    size_t n_ids
+    size_t capacity
+    bint on_heap        # `ids` came from malloc (else from the caller's stack)
+    bint counting       # ids are only counted: those of finished pieces may be forgotten
+    uint64_t forgotten
+
+
+cdef Status grow(Sink* sink, size_t n_more) noexcept nogil:
+    cdef size_t capacity = sink.capacity + sink.capacity // 2
+    cdef uint32_t* ids
+    if capacity < sink.n_ids + n_more:
+        capacity = sink.n_ids + n_more
+    if sink.on_heap:
+        ids = <uint32_t*>realloc(sink.ids, capacity * sizeof(uint32_t))
+    else:
+        ids = <uint32_t*>malloc(capacity * sizeof(uint32_t))
+        if ids:
+            memcpy(ids, sink.ids, sink.n_ids * sizeof(uint32_t))
+    if not ids:
+        return NO_MEMORY
+    sink.ids = ids
+    sink.capacity = capacity
+    sink.on_heap = True
+    return OK
+
+
+cdef inline Status reserve(Sink* sink, size_t n_more) noexcept nogil:
+    """Room for `n_more` ids, at a point where no piece is open."""
+    if sink.capacity - sink.n_ids >= n_more:
+        return OK
+    if sink.counting and sink.capacity >= n_more:
+        sink.forgotten += sink.n_ids
+        sink.n_ids = 0
+        return OK
+    return grow(sink, n_more)
+
+
+cdef inline void push(Sink* sink, uint32_t token) noexcept nogil:
+    check_index(sink.n_ids, sink.capacity, "the ids of a call")
+    sink.ids[sink.n_ids] = token
+    sink.n_ids += 1
+
+
+cdef int signal_raised() noexcept with gil:
+    return PyErr_CheckSignals() != 0
+
+
+# --- tables -------------------------------------------------------------------------------------
+
+cdef inline size_t token_length(const Tables* t, uint32_t token) noexcept nogil:
+    return u32_at(t.token_starts, <size_t>token + 1, <size_t>t.n_ids + 1) - t.token_starts[token]
+
+
+cdef inline uint32_t find_pair(const Tables* t, uint32_t left, uint32_t right) noexcept nogil:
+    """Id of the token that merging these two makes, or NO_ID."""
+    cdef uint64_t key = (<uint64_t>left) << ID_BITS | right
+    cdef uint64_t at = key * MULTIPLIER_2 >> t.pair_shift
+    cdef uint64_t slot
+    while True:
+        count_steps(1)
+        slot = u64_at(t.pair_slots, at, t.n_pair_slots)
+        if slot >> ID_BITS == key:
+            return slot & ID_MASK
+        if slot == EMPTY_SLOT:
+            return NO_ID
+        at = (at + 1) & (t.n_pair_slots - 1)
+
+
+cdef inline uint32_t find_short(const Tables* t, uint64_t word_0, uint64_t key_1) noexcept nogil:
+    cdef uint64_t bucket = (word_0 ^ key_1 * MULTIPLIER_1) * MULTIPLIER_2 >> t.short_shift
+    cdef const uint64_t* record
+    cdef int k
+    while True:
+        check_index(bucket, t.n_short_buckets, "the buckets of short tokens")
+        record = t.short_records + bucket * (2 * BUCKET)
+        for k in range(BUCKET):
+            count_steps(1)
+            if record[0] == word_0 and record[1] & RECORD_KEY == key_1:
+                return <uint32_t>(record[1] >> 28)
+            record += 2
+        if (record - 1)[0] == 0:
+            return NO_ID        # the last record of the bucket is free: nothing went further
+        bucket = (bucket + 1) & (t.n_short_buckets - 1)
+
+
+cdef uint32_t find_long(const Tables* t, const uint8_t* piece, size_t n_bytes) noexcept nogil:
+    cdef uint64_t value = <uint64_t>n_bytes * MULTIPLIER_1
+    cdef uint64_t slot, at
+    cdef uint8_t tail[8]
+    cdef size_t done = 0
+    cdef uint32_t token
+    count_steps(n_bytes // 8)
+    while n_bytes - done >= 8:
+        value = (value ^ load_u64(piece + done)) * MULTIPLIER_2
+        value ^= value >> 32
+        done += 8
+    if done < n_bytes:
+        (<uint64_t*>tail)[0] = 0
+        memcpy(tail, piece + done, n_bytes - done)
+        value = (value ^ load_u64(tail)) * MULTIPLIER_2
+        value ^= value >> 32
+    at = value >> t.long_shift
+    while True:
+        count_steps(1)
+        slot = u64_at(t.long_slots, at, t.n_long_slots)
+        if slot == EMPTY_SLOT:
+            return NO_ID
+        token = <uint32_t>slot
+        if (slot >> 32) == <uint32_t>value and token < t.n_ids and token_length(t, token) == n_bytes:
+            count_steps(n_bytes // 8)
+            if memcmp(t.token_bytes + t.token_starts[token], piece, n_bytes) == 0:
+                return token
+        at = (at + 1) & (t.n_long_slots - 1)
+
+
+cdef inline uint32_t find_token(
+    const Tables* t, const uint8_t* piece, size_t n_bytes, size_t n_readable,
+) noexcept nogil:
+    """Id of the token with exactly these bytes, or NO_ID. `n_readable` bytes may be read."""
+    cdef uint8_t copy[16]
+    cdef uint64_t word_0, key_1
+    if n_bytes > SHORT_LENGTH:
+        return find_long(t, piece, n_bytes)
+    if n_readable < 16:
+        memcpy(copy, piece, n_bytes)
+        piece = copy
+    key_1 = <uint64_t>n_bytes << 24
+    if n_bytes >= 8:
+        word_0 = load_u64(piece)
+        if n_bytes > 8:
+            key_1 |= load_u64(piece + 8) & ((<uint64_t>1 << 8 * (n_bytes - 8)) - 1)
+    else:
+        word_0 = load_u64(piece) & ((<uint64_t>1 << 8 * n_bytes) - 1)
+    return find_short(t, word_0, key_1)
+
+
+# --- merging by rank ----------------------------------------------------------------------------
+
+cdef void merge_short(
+    const Tables* t, const uint8_t* piece, size_t n_bytes, Sink* sink,
+) noexcept nogil:
+    """Byte-pair encoding as it is defined, for 2 to SHORT_PIECE bytes; room is reserved.
+
+    Invariant: ids[0:n] covers the piece; ranks[i] is the id that ids[i] and ids[i + 1] merge
+    into, which is also the rank of that merge, or NO_ID.
+    """
+    cdef uint32_t ids[SHORT_PIECE]
+    cdef uint32_t ranks[SHORT_PIECE]
+    cdef uint32_t lowest
+    cdef size_t i, at
+    cdef size_t n = n_bytes
+    for i in range(n):
+        ids[i] = u32_at(t.byte_ids, piece[i], 256)
+    for i in range(n - 1):
+        ranks[i] = u32_at(t.byte_pairs, <size_t>piece[i] << 8 | piece[i + 1], 65536)
+    while n > 1:
+        lowest = NO_ID
+        at = 0
+        count_steps(n)
+        for i in range(n - 1):
+            if ranks[i] < lowest:
+                lowest = ranks[i]
+                at = i
+        if lowest == NO_ID:
+            break
+        ids[at] = lowest
+        n -= 1
+        for i in range(at + 1, n):
+            ids[i] = ids[i + 1]
+        for i in range(at, n - 1):
+            ranks[i] = ranks[i + 1]
+        if at > 0:
+            ranks[at - 1] = find_pair(t, ids[at - 1], lowest)
+        if at + 1 < n:
+            ranks[at] = find_pair(t, lowest, ids[at + 1])
+    for i in range(n):
+        push(sink, ids[i])
+
+
+cdef struct Heap:
+    uint64_t* entries       # rank << 32 | position, smallest first
+    size_t n_entries
+
+
+cdef inline void heap_push(Heap* heap, uint64_t entry) noexcept nogil:
+    cdef size_t at = heap.n_entries
+    cdef size_t parent
+    heap.n_entries += 1
+    while at > 0:
+        parent = (at - 1) >> 1
+        count_steps(1)
+        if heap.entries[parent] <= entry:
+            break
+        heap.entries[at] = heap.entries[parent]
+        at = parent
+    heap.entries[at] = entry
+
+
+cdef inline uint64_t heap_pop(Heap* heap) noexcept nogil:
+    cdef uint64_t top = heap.entries[0]
+    cdef size_t at = 0
+    cdef size_t child
+    heap.n_entries -= 1
+    cdef uint64_t entry = heap.entries[heap.n_entries]
+    while True:
+        child = 2 * at + 1
+        count_steps(1)
+        if child >= heap.n_entries:
+            break
+        if child + 1 < heap.n_entries and heap.entries[child + 1] < heap.entries[child]:
+            child += 1
+        if entry <= heap.entries[child]:
+            break
+        heap.entries[at] = heap.entries[child]
+        at = child
+    heap.entries[at] = entry
+    return top
+
+
+cdef struct Part:
+    # One token of a piece that is being merged, in a list linked both ways.
+    uint32_t token          # NO_ID once merged into the part before it
+    uint32_t rank           # of the merge with the next part, or NO_ID
+    uint32_t before
+    uint32_t next
+
+
+cdef inline void rank_again(
+    const Tables* t, Part* parts, uint32_t at, uint32_t n_parts, Heap* heap,
+) noexcept nogil:
+    cdef uint32_t rank = NO_ID
+    if parts[at].next < n_parts:
+        rank = find_pair(t, parts[at].token, parts[parts[at].next].token)
+    parts[at].rank = rank
+    if rank != NO_ID:
+        heap_push(heap, <uint64_t>rank << 32 | at)
+
+
+cdef Status merge_heap(
+    const Tables* t, const uint8_t* piece, size_t n_bytes, Sink* sink,
+) noexcept nogil:
+    """Byte-pair encoding as it is defined, for long pieces: n log n.
+
+    Invariant: every part with a rank has an entry (rank, position) in the heap. Entries whose
+    part was merged away, or whose rank changed, are left there and skipped when they come up; at
+    most two are added for each merge, so 3 n entries are always enough.
+    """
+    cdef Status status = OK
+    cdef Heap heap
+    cdef uint64_t entry
+    cdef uint32_t at, following
+    cdef uint32_t n = <uint32_t>n_bytes
+    cdef size_t n_merges = 0
+    cdef size_t n_left = n_bytes
+    cdef Part* parts = NULL
+    if n_bytes >= NO_ID:
+        return NO_MEMORY        # positions are 32 bits wide
+    heap.n_entries = 0
+    heap.entries = <uint64_t*>malloc(3 * n_bytes * sizeof(uint64_t))
+    parts = <Part*>malloc(n_bytes * sizeof(Part))
+    if not heap.entries or not parts:
+        status = NO_MEMORY
+    if status == OK:
+        for at in range(n):
+            parts[at].token = u32_at(t.byte_ids, piece[at], 256)
+            parts[at].before = at - 1
+            parts[at].next = at + 1
+        for at in range(n):
+            rank_again(t, parts, at, n, &heap)
+        while heap.n_entries:
+            n_merges += 1
+            if n_merges & (MERGES_BETWEEN_SIGNALS - 1) == 0 and signal_raised():
+                status = INTERRUPTED
+                break
+            entry = heap_pop(&heap)
+            at = <uint32_t>entry
+            check_index(at, n, "the parts of a piece")
+            if parts[at].token == NO_ID or parts[at].rank != entry >> 32:
+                continue
+            following = parts[at].next
+            parts[at].token = parts[at].rank
+            parts[at].next = parts[following].next
+            if parts[following].next < n:
+                parts[parts[following].next].before = at
+            parts[following].token = NO_ID
+            n_left -= 1
+            rank_again(t, parts, at, n, &heap)
+            if at > 0:
+                rank_again(t, parts, parts[at].before, n, &heap)
+    if status == OK:
+        status = reserve(sink, n_left)
+    if status == OK:
+        at = 0
+        while at < n:
+            push(sink, parts[at].token)
+            at = parts[at].next
+    free(heap.entries)
+    free(parts)
+    return status
+
+
+# --- long pieces of o200k -----------------------------------------------------------------------
+
+cdef bint is_valid_pair(const Tables* t, uint32_t left, uint32_t right) noexcept nogil:
+    """Whether merging the bytes of `left` and `right` gives exactly these two tokens.
+
+    It does unless some merge across the border would have come first. The tokens that ever touch
+    the border are `left` and `right`, their halves next to it, the halves of those, and so on.
+    We undo the merges of both sides from the last to the first and look at each pair that once
+    met at the border. `deadline` is the rank below which a merge of that pair would have come
+    before the merge that was undone last. Of two merges with the same rank the left one comes
+    first: so the right token is undone first when both are the same, and a merge across the
+    border beats the right side's next merge, but not the left side's, when ranks are equal.
+    """
+    cdef uint32_t deadline = NO_ID
+    cdef uint32_t across, half
+    while True:
+        count_steps(1)
+        across = find_pair(t, left, right)
+        if across < deadline:
+            return False
+        if left > right:
+            half = u32_at(t.split_right, left, t.n_ids)
+            if half == left:        # a byte: so `right`, of lower rank, is one too
+                return True
+            deadline = left
+            left = half
+        else:
+            half = u32_at(t.split_left, right, t.n_ids)
+            if half == right:
+                return True
+            deadline = right + 1
+            right = half
+
+
+cdef uint32_t longest_match(const Tables* t, const uint8_t* text, size_t n_bytes) noexcept nogil:
+    """The longest token that `text` starts with.
+
+    The last token, in byte order, that is not greater than `text` starts with every token that
+    `text` starts with. Binary search finds it among the tokens that share the first two bytes;
+    its prefixes, longest first, end at the answer.
+    """
+    cdef size_t key = <size_t>text[0] << 8
+    cdef size_t low, high, middle, length, common
+    cdef uint32_t token
+    cdef int order
+    if n_bytes > 1:
+        key |= text[1]
+    low = u32_at(t.prefix_starts, key, 65537)
+    high = u32_at(t.prefix_starts, key + 1, 65537)
+    while low < high:       # tokens before `low` are not greater than the text; from `high`, greater
+        middle = (low + high) >> 1
+        token = u32_at(t.sorted_ids, middle, t.n_sorted)
+        length = token_length(t, token)
+        order = memcmp(t.token_bytes + t.token_starts[token], text, min(length, n_bytes))
+        count_steps(1 + length // 8)
+        if order < 0 or (order == 0 and length <= n_bytes):
+            low = middle + 1
+        else:
+            high = middle
+    # The single bytes are tokens, so there is one before `low`.
+    token = u32_at(t.sorted_ids, low - 1, t.n_sorted)
+    length = token_length(t, token)
+    common = 0
+    while common < length and common < n_bytes and (
+        t.token_bytes[t.token_starts[token] + common] == text[common]
+    ):
+        common += 1
+    count_steps(common)
+    while token_length(t, token) > common:
+        count_steps(1)
+        token = u32_at(t.shorter_prefix, token, t.n_ids)
+        if token == NO_ID:
+            return NO_ID
+    return token
+
+
+cdef Status encode_long(
+    const Tables* t, const uint8_t* piece, size_t n_bytes, Sink* sink,
+) noexcept nogil:
+    """The encoding of a long piece by backtracking.
+
+    Invariant: the ids pushed since `first` are the encoding of piece[0:at], and `candidate` is the
+    longest token not yet ruled out at `at`. A position is dead when no encoding of the rest
+    continues the only encoding that leads there; each dies at most once, which bounds the work.
+
+        piece   |-- ids pushed --|-- candidate --|
+        0                        at              end
+
+    If no candidate is left at `at`, that position is dead: the last token is taken back and a
+    shorter one tried in its place.
+    """
+    cdef Status status = OK
+    cdef size_t first = sink.n_ids
+    cdef size_t at = 0
+    cdef size_t end
+    cdef size_t n_tried = 0
+    cdef uint32_t candidate, last
+    cdef uint8_t* dead = <uint8_t*>calloc(n_bytes // 8 + 1, 1)
+    if not dead:
+        return NO_MEMORY
+    candidate = longest_match(t, piece, n_bytes)
+    while at < n_bytes:
+        n_tried += 1
+        if n_tried & (MERGES_BETWEEN_SIGNALS - 1) == 0 and signal_raised():
+            status = INTERRUPTED
+            break
+        last = sink.ids[sink.n_ids - 1] if sink.n_ids > first else NO_ID
+        while candidate != NO_ID:
+            count_steps(1)
+            end = at + token_length(t, candidate)
+            if not byte_at(dead, end >> 3, n_bytes // 8 + 1) & 1 << (end & 7) and (
+                last == NO_ID or is_valid_pair(t, last, candidate)
+            ):
+                break
+            candidate = u32_at(t.shorter_prefix, candidate, t.n_ids)
+        if candidate == NO_ID:
+            if last == NO_ID:
+                status = BAD_TABLES     # every byte is a token: some encoding exists
+                break
+            dead[at >> 3] |= 1 << (at & 7)
+            sink.n_ids -= 1
+            at -= token_length(t, last)
+            candidate = u32_at(t.shorter_prefix, last, t.n_ids)
+        else:
+            if sink.n_ids == sink.capacity:
+                status = grow(sink, 1)
+                if status != OK:
+                    break
+            push(sink, candidate)
+            at = end
+            if at < n_bytes:
+                candidate = longest_match(t, piece + at, n_bytes - at)
+    free(dead)
+    return status
+
+
+# --- text -> ids --------------------------------------------------------------------------------
+
+cdef struct Span:
+    # A stretch of a text that is one special token.
+    Py_ssize_t start
+    Py_ssize_t stop
+    uint32_t token
+
+
+cdef struct Text:
+    const uint8_t* bytes
+    Py_ssize_t n_bytes
+    const Span* specials            # in order, not overlapping
+    Py_ssize_t n_specials
+    const Py_ssize_t* piece_ends    # given by a pattern that is not compiled in; NULL: scan
+    Py_ssize_t n_piece_ends
+
+
+cdef inline Status encode_piece(
+    const Tables* t, const uint8_t* piece, size_t n_bytes, size_t n_readable, Sink* sink,
+) noexcept nogil:
+    cdef Status status
+    cdef uint32_t token
+    status = reserve(sink, n_bytes if n_bytes <= SHORT_PIECE else SHORT_PIECE)
+    if status != OK:
+        return status
+    token = find_token(t, piece, n_bytes, n_readable)
+    if token != NO_ID:
+        push(sink, token)
+        return OK
+    if n_bytes <= SHORT_PIECE:
+        merge_short(t, piece, n_bytes, sink)
+        return OK
+    if t.split_left:
+        return encode_long(t, piece, n_bytes, sink)
+    return merge_heap(t, piece, n_bytes, sink)
+
+
+cdef Status encode_stretch(
+    const Tables* t, const Text* text, Py_ssize_t start, Py_ssize_t stop,
+    Py_ssize_t* next_given, Sink* sink,
+) noexcept nogil:
+    """Encode text[start:stop], which holds no special token, as a text of its own."""
+    cdef Py_ssize_t found[ENDS_AT_ONCE]
+    cdef const Py_ssize_t* ends = found
+    cdef Py_ssize_t n_ends, k
+    cdef Py_ssize_t next_look = start + BYTES_BETWEEN_SIGNALS
+    cdef Status status
+    while start < stop:
+        if text.piece_ends:
+            ends = text.piece_ends + next_given[0]
+            n_ends = 0
+            while next_given[0] < text.n_piece_ends and ends[n_ends] <= stop and n_ends < ENDS_AT_ONCE:
+                next_given[0] += 1
+                n_ends += 1
+            if n_ends == 0:
+                return BAD_TABLES       # the face gives ends that cover every stretch
+        else:
+            n_ends = next_piece_ends(text.bytes, stop, start, found, ENDS_AT_ONCE)
+        for k in range(n_ends):
+            status = encode_piece(
+                t, text.bytes + start, ends[k] - start, text.n_bytes - start, sink)
+            if status != OK:
+                return status
+            start = ends[k]
+        if start > next_look:
+            next_look = start + BYTES_BETWEEN_SIGNALS
+            if signal_raised():
+                return INTERRUPTED
+    return OK
+
+
+cdef Status encode_text(const Tables* t, const Text* text, Sink* sink) noexcept nogil:
+    cdef Py_ssize_t at = 0
+    cdef Py_ssize_t next_given = 0
+    cdef Py_ssize_t k
+    cdef Status status
+    for k in range(text.n_specials):
+        status = encode_stretch(t, text, at, text.specials[k].start, &next_given, sink)
+        if status == OK:
+            status = reserve(sink, 1)
+        if status != OK:
+            return status
+        push(sink, text.specials[k].token)
+        at = text.specials[k].stop
+    return encode_stretch(t, text, at, text.n_bytes, &next_given, sink)
+
+
+# --- Python objects -----------------------------------------------------------------------------
+
+cdef const uint32_t* u32_pointer(dict arrays, str name, Py_ssize_t length) except? NULL:
+    """Start of a uint32 array; NULL if it is empty and may be; `length` -1: any."""
+    cdef const uint32_t[::1] view = arrays[name]
+    if length >= 0 and view.shape[0] != length:
+        raise VocabularyError(f"table {name} has {view.shape[0]} items, expected {length}")
+    return &view[0] if view.shape[0] else NULL
+
+
+cdef const uint64_t* u64_pointer(dict arrays, str name, uint64_t n_buckets, int* shift) except NULL:
+    """Start of a hash table, whose bucket count must be a power of two."""
+    cdef const uint64_t[::1] view = arrays[name].reshape(-1)
+    if n_buckets < 2 or n_buckets & (n_buckets - 1):
+        raise VocabularyError(f"table {name} has {n_buckets} buckets, expected a power of two")
+    shift[0] = 65 - int(n_buckets).bit_length()
+    return &view[0]
+
+
+cdef class RankTables:
+    """The arrays of one vocabulary (rank_tables.py lists them), checked, ready for merging.
+
+    Raises VocabularyError when the arrays do not fit together.
+    """
+
+    def __cinit__(self, dict arrays not None):
+        cdef Tables* t = &self.tables
+        cdef const uint8_t[::1] token_bytes = arrays["token_bytes"]
+        cdef Py_ssize_t n_ids = len(arrays["token_starts"]) - 1
+        cdef Py_ssize_t i
+        cdef uint32_t token
+        self.arrays = arrays
+        if not 256 <= n_ids < ID_MASK:
+            raise VocabularyError(f"{n_ids} ids; a vocabulary has 256 to {ID_MASK - 1}")
+        t.n_ids = <uint32_t>n_ids
+        t.n_token_bytes = token_bytes.shape[0]
+        t.token_bytes = &token_bytes[0]
+        t.token_starts = u32_pointer(arrays, "token_starts", n_ids + 1)
+        for i in range(n_ids):
+            if t.token_starts[i] > t.token_starts[i + 1]:
+                raise VocabularyError(f"the bytes of token {i} end before they start")
+        if t.token_starts[n_ids] != t.n_token_bytes:
+            raise VocabularyError("the token bytes do not end where the last token does")
+        t.byte_ids = u32_pointer(arrays, "byte_ids", 256)
+        t.byte_pairs = u32_pointer(arrays, "byte_pairs", 65536)
+        if arrays["short_records"].shape[1:] != (BUCKET, 2):
+            raise VocabularyError("table short_records does not have 4 records of 2 words a bucket")
+        t.n_short_buckets = len(arrays["short_records"])
+        t.short_records = u64_pointer(arrays, "short_records", t.n_short_buckets, &t.short_shift)
+        t.n_long_slots = len(arrays["long_slots"])
+        t.long_slots = u64_pointer(arrays, "long_slots", t.n_long_slots, &t.long_shift)
+        t.n_pair_slots = len(arrays["pair_slots"])
+        t.pair_slots = u64_pointer(arrays, "pair_slots", t.n_pair_slots, &t.pair_shift)
+        t.sorted_ids = u32_pointer(arrays, "sorted_ids", -1)
+        if t.sorted_ids:
+            t.n_sorted = <uint32_t>len(arrays["sorted_ids"])
+            t.split_left = u32_pointer(arrays, "split_left", n_ids)
+            t.split_right = u32_pointer(arrays, "split_right", n_ids)
+            t.shorter_prefix = u32_pointer(arrays, "shorter_prefix", n_ids)
+            t.prefix_starts = u32_pointer(arrays, "prefix_starts", 65537)
+            for token in range(t.n_ids):
+                # Undoing merges must come to an end: halves have lower ranks.
+                if t.split_left[token] > token or t.split_right[token] > token or (
+                    t.shorter_prefix[token] != NO_ID and t.shorter_prefix[token] >= t.n_ids
+                ):
+                    raise VocabularyError(f"the halves of token {token} are no tokens")
+            for i in range(t.n_sorted):
+                if t.sorted_ids[i] >= t.n_ids:
+                    raise VocabularyError(f"sorted_ids names token {t.sorted_ids[i]}")
+            for i in range(65537):
+                if t.prefix_starts[i] > t.n_sorted:
+                    raise VocabularyError("prefix_starts points past the last token")
+        self.int_objects = <PyObject**>calloc(n_ids, sizeof(PyObject*))
+        if not self.int_objects:
+            raise MemoryError()
+
+    def __dealloc__(self):
+        cdef uint32_t i
+        if self.int_objects:
+            for i in range(self.tables.n_ids):
+                Py_XDECREF(self.int_objects[i])
+            free(self.int_objects)
+
+    cdef list list_of(self, const uint32_t* ids, Py_ssize_t n_ids):
+        """A list of ints. The same int object stands for the same id every time: making a new
+        one costs several times as much as one more reference."""
+        cdef list result = PyList_New(n_ids)
+        cdef Py_ssize_t i
+        cdef uint32_t token
+        cdef object value
+        for i in range(n_ids):
+            token = ids[i]
+            if token >= self.tables.n_ids:
+                value = token
+            elif self.int_objects[token]:
+                value = <object>self.int_objects[token]
+            else:
+                value = token
+                Py_INCREF(value)
+                self.int_objects[token] = <PyObject*>value
+            Py_INCREF(value)
+            PyList_SET_ITEM(result, i, value)
+        return result
+
+    def id_of(self, const uint8_t[::1] token not None):
+        """Rank of the token with these bytes, or None."""
+        cdef size_t n_bytes = token.shape[0]
+        if n_bytes == 0 or n_bytes > self.tables.n_token_bytes:
+            return None
+        found = find_token(&self.tables, &token[0], n_bytes, n_bytes)
+        return None if found == NO_ID else found
+
+
+cdef class IdBuffer:
+    """uint32 ids that own their memory. numpy.asarray(buffer) is an array over it, not a copy."""
+
+    def __len__(self):
+        return self.n_ids
+
+    def __getbuffer__(self, Py_buffer* view, int flags):
+        self.shape[0] = self.n_ids
+        self.strides[0] = sizeof(uint32_t)
+        view.buf = self.ids
+        view.obj = self
+        view.len = self.n_ids * sizeof(uint32_t)
+        view.itemsize = sizeof(uint32_t)
+        view.readonly = 0
+        view.ndim = 1
+        view.format = NULL
+        if flags & PyBUF_FORMAT:
+            view.format = b"I"
+        view.shape = self.shape
+        view.strides = self.strides
+        view.suboffsets = NULL
+        view.internal = NULL
+
+    def __dealloc__(self):
+        free(self.ids)
+
+
+cdef IdBuffer buffer_of(Sink* sink):
+    """The ids of a sink, which loses them."""
+    cdef IdBuffer result = IdBuffer.__new__(IdBuffer)
+    cdef size_t n_bytes = max(1, sink.n_ids) * sizeof(uint32_t)
+    cdef void* ids
+    if sink.on_heap:
+        ids = realloc(sink.ids, n_bytes)
+        if ids == NULL:
+            ids = sink.ids
+        sink.on_heap = False
+    else:
+        ids = malloc(n_bytes)
+        if ids == NULL:
+            raise MemoryError()
+        memcpy(ids, sink.ids, sink.n_ids * sizeof(uint32_t))
+    sink.n_ids, result.n_ids = 0, sink.n_ids
+    result.ids = <uint32_t*>ids
+    return result
+
+
+cdef object utf8_of(str text):
+    """The text as UTF-8 bytes. Surrogates become what UTF-16 makes of them: a pair is one
+    character, one that stands alone becomes U+FFFD."""
+    try:
+        return PyUnicode_AsUTF8String(text)
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
+
+
+def to_utf8(text):
+    """`text` as something `Codec` reads without another conversion: an ASCII str, or UTF-8 bytes."""
+    if isinstance(text, str) and not PyUnicode_IS_ASCII(text):
+        return utf8_of(text)
+    return text
+
+
+cdef class Utf8:
+    """The bytes of a text, kept alive and in place while this object lives."""
+
+    cdef const uint8_t* bytes
+    cdef Py_ssize_t n_bytes
+    cdef object owner
+    cdef Py_buffer view
+    cdef bint has_view
+
+    def __cinit__(self, text):
+        cdef Py_ssize_t bad
+        if isinstance(text, str):
+            self.owner = utf8_of(text)
+            self.bytes = <const uint8_t*>PyBytes_AS_STRING(self.owner)
+            self.n_bytes = PyBytes_GET_SIZE(self.owner)
+            return
+        if isinstance(text, bytes):
+            self.owner = text
+            self.bytes = <const uint8_t*>PyBytes_AS_STRING(text)
+            self.n_bytes = PyBytes_GET_SIZE(text)
+        elif PyObject_CheckBuffer(text):
+            PyObject_GetBuffer(text, &self.view, PyBUF_ND)
+            self.has_view = True
+            if self.view.itemsize != 1 or self.view.ndim > 1:
+                raise TypeError("text as a buffer must be one-dimensional, with items of one byte; "
+                                f"this has {self.view.ndim} dimensions of {self.view.itemsize}-byte items")
+            self.bytes = <const uint8_t*>self.view.buf
+            self.n_bytes = self.view.len
+        else:
+            raise TypeError(
+                f"text must be str, bytes or a UTF-8 buffer, not {type(text).__name__}")
+        with nogil:
+            bad = find_malformed(self.bytes, self.n_bytes)
+        if bad >= 0:
+            raise InvalidUtf8Error.at(bytes(text), bad)
+
+    def __dealloc__(self):
+        if self.has_view:
+            PyBuffer_Release(&self.view)
+
+
+cdef int raise_status(Status status) except -1:
+    if status == NO_MEMORY:
+        raise MemoryError("not enough memory for the ids of this text")
+    if status == BAD_TABLES:
+        raise VocabularyError("the rank tables contradict themselves; reinstall the package")
+    return -1       # INTERRUPTED: the exception of the signal handler is already set
+
+
+cdef class Ids:
+    """Token ids given from outside, as uint32."""
+
+    cdef const uint32_t* ids
+    cdef Py_ssize_t n_ids
+    cdef uint32_t* own
+    cdef const uint32_t[::1] view
+
+    def __cinit__(self, tokens):
+        if isinstance(tokens, (list, tuple)):
+            self.copy(tokens)
+        elif PyObject_CheckBuffer(tokens) or hasattr(tokens, "__array__"):
+            self.lend(tokens)
+        else:
+            self.copy(list(tokens))
+
+    cdef int copy(self, tokens) except -1:
+        cdef Py_ssize_t i = 0
+        cdef Py_ssize_t n = len(tokens)
+        cdef object value
+        self.own = <uint32_t*>malloc(max(1, n) * sizeof(uint32_t))
+        if not self.own:
+            raise MemoryError()
+        self.ids = self.own
+        for value in tokens:
+            if i == n:
+                break       # an __index__ method made the list longer
+            self.own[i] = id_from(value, i)
+            i += 1
+        self.n_ids = i
+
+    cdef int lend(self, tokens) except -1:
+        """Integer arrays of any kind, without a Python int for each id."""
+        import numpy
+
+        array = numpy.asarray(tokens)
+        if array.ndim != 1:
+            raise TypeError(f"token ids must be one-dimensional, not {array.ndim}-dimensional")
+        if array.dtype.kind == "O":
+            return self.copy(array.tolist())
+        if array.dtype.kind not in "iu":
+            raise TypeError(f"token ids must be integers, not {array.dtype}")
+        if array.dtype != numpy.uint32:
+            wrong = (array < 0) | (array > 0xFFFFFFFF)
+            if wrong.any():
+                at = int(wrong.argmax())
+                id_from(array[at], at)
+        self.view = numpy.ascontiguousarray(array, dtype=numpy.uint32)
+        self.n_ids = self.view.shape[0]
+        if self.n_ids:
+            self.ids = &self.view[0]
+
+    def __dealloc__(self):
+        free(self.own)
+
+
+cdef uint32_t id_from(object value, Py_ssize_t at) except? 0xFFFFFFFF:
+    """One token id. TypeError if it is no integer, OverflowError outside 0 ... 2**32 - 1."""
+    cdef object number = value.__index__() if type(value) is not int else value
+    if not 0 <= number <= 0xFFFFFFFF:
+        raise OverflowError(f"token id {number} at index {at} is outside 0 ... {0xFFFFFFFF}")
+    return number
+
+
+cdef class Codec:
+    """Text -> ids and ids -> bytes for one vocabulary and its special tokens.
+
+    `ranks`: a RankTables. `specials`: {id: bytes}. Thread-safe: nothing changes after the
+    constructor but the shared cache of int objects.
+    """
+
+    def __cinit__(self, RankTables ranks not None, dict specials not None):
+        import numpy
+
+        in_order = sorted(specials.items())
+        self.ranks = ranks
+        self.special_ids = numpy.array([token for token, _ in in_order], dtype=numpy.uint32)
+        lengths = [0] + [len(text) for _, text in in_order]
+        self.special_starts = numpy.cumsum(lengths, dtype=numpy.uint32)
+        self.special_bytes = numpy.frombuffer(
+            b"".join([text for _, text in in_order]) + b"\0", dtype=numpy.uint8)
+
+    # text -> ids
+
+    def encode_list(self, text, specials=None, piece_ends=None):
+        """Ids of `text` as a list of int. For the arguments see `encode_into`."""
+        cdef uint32_t stack_ids[STACK_IDS]
+        cdef Sink sink
+        start_sink(&sink, stack_ids)
+        try:
+            encode_into(self, text, specials, piece_ends, &sink)
+            return self.ranks.list_of(sink.ids, sink.n_ids)
+        finally:
+            if sink.on_heap:
+                free(sink.ids)
+
+    def encode_buffer(self, text, specials=None, piece_ends=None):
+        """Ids of `text` as an IdBuffer."""
+        cdef uint32_t stack_ids[STACK_IDS]
+        cdef Sink sink
+        start_sink(&sink, stack_ids)
+        try:
+            encode_into(self, text, specials, piece_ends, &sink)
+            return buffer_of(&sink)
+        finally:
+            if sink.on_heap:
+                free(sink.ids)
+
+    def count(self, text, specials=None, piece_ends=None):
+        """Number of ids of `text`."""
+        cdef uint32_t stack_ids[STACK_IDS]
+        cdef Sink sink
+        start_sink(&sink, stack_ids)
+        sink.counting = True
+        try:
+            encode_into(self, text, specials, piece_ends, &sink)
+            return sink.forgotten + sink.n_ids
+        finally:
+            if sink.on_heap:
+                free(sink.ids)
+
+    # ids -> bytes
+
+    cdef bint find_bytes(self, uint32_t token, const uint8_t** start, Py_ssize_t* n_bytes) noexcept nogil:
+        """The bytes of an id, ordinary or special; False if there is no such token."""
+        cdef const Tables* t = &self.ranks.tables
+        cdef Py_ssize_t low, high, middle
+        if token < t.n_ids and token_length(t, token):
+            start[0] = t.token_bytes + t.token_starts[token]
+            n_bytes[0] = token_length(t, token)
+            return True
+        low = 0
+        high = self.special_ids.shape[0]
+        while low < high:
+            middle = (low + high) >> 1
+            if self.special_ids[middle] < token:
+                low = middle + 1
+            else:
+                high = middle
+        if low == self.special_ids.shape[0] or self.special_ids[low] != token:
+            return False
+        start[0] = &self.special_bytes[self.special_starts[low]]
+        n_bytes[0] = self.special_starts[low + 1] - self.special_starts[low]
+        return True
+
+    def decode_bytes(self, tokens):
+        """The bytes of `tokens`, one after the other."""
+        cdef Ids ids = Ids(tokens)
+        cdef Py_ssize_t n_bytes = total_bytes(self, ids)
+        cdef object result = PyBytes_FromStringAndSize(NULL, n_bytes)
+        copy_bytes(self, ids, <uint8_t*>PyBytes_AS_STRING(result), n_bytes)
+        return result
+
+    def decode_str(self, tokens, str errors not None):
+        """The bytes of `tokens` read as UTF-8; `errors` as in bytes.decode."""
+        cdef Ids ids = Ids(tokens)
+        cdef Py_ssize_t n_bytes = total_bytes(self, ids)
+        cdef bytes handler = errors.encode()
+        cdef uint8_t* text = <uint8_t*>malloc(max(1, n_bytes))
+        if not text:
+            raise MemoryError()
+        try:
+            copy_bytes(self, ids, text, n_bytes)
+            return PyUnicode_DecodeUTF8(<char*>text, n_bytes, handler)
+        finally:
+            free(text)
+
+    def decode_list(self, tokens):
+        """The bytes of each token, as a list."""
+        cdef Ids ids = Ids(tokens)
+        cdef Py_ssize_t i, n_bytes
+        cdef const uint8_t* start
+        result = []
+        for i in range(ids.n_ids):
+            if not self.find_bytes(ids.ids[i], &start, &n_bytes):
+                raise UnknownTokenError(ids.ids[i], i)
+            result.append(PyBytes_FromStringAndSize(<const char*>start, n_bytes))
+        return result
+
+    def character_offsets(self, tokens):
+        """For each token the index of the character it starts in, in the text of all tokens."""
+        cdef Ids ids = Ids(tokens)
+        cdef Py_ssize_t i, k, n_bytes
+        cdef Py_ssize_t n_characters = 0
+        cdef const uint8_t* start
+        result = []
+        for i in range(ids.n_ids):
+            if not self.find_bytes(ids.ids[i], &start, &n_bytes):
+                raise UnknownTokenError(ids.ids[i], i)
+            # A token that begins inside a character belongs to the one that began before it.
+            result.append(max(0, n_characters - (start[0] & 0xC0 == 0x80)))
+            for k in range(n_bytes):
+                n_characters += start[k] & 0xC0 != 0x80
+        return result
+
+
+cdef inline void start_sink(Sink* sink, uint32_t* stack_ids) noexcept:
+    sink.ids = stack_ids
+    sink.n_ids = 0
+    sink.capacity = STACK_IDS
+    sink.on_heap = False
+    sink.counting = False
+    sink.forgotten = 0
+
+
+cdef int encode_into(Codec codec, text, specials, piece_ends, Sink* sink) except -1:
+    """Fill the sink, which the caller frees whatever happens.
+
+    `specials`: None or a list of (start, stop, id) in bytes; `piece_ends`: None (the compiled
+    splitter) or an intp array of the ends of all pieces that lie outside the specials.
+    """
+    cdef Text source
+    cdef Utf8 utf8
+    cdef Span* spans = NULL
+    cdef Status status
+    cdef const Py_ssize_t[::1] given
+    cdef Py_ssize_t at = 0
+    source.n_specials = 0
+    source.piece_ends = NULL
+    source.n_piece_ends = 0
+    if isinstance(text, str) and PyUnicode_IS_ASCII(text):
+        source.bytes = <const uint8_t*>PyUnicode_DATA(text)
+        source.n_bytes = PyUnicode_GET_LENGTH(text)
+    else:
+        utf8 = Utf8(text)
+        source.bytes = utf8.bytes
+        source.n_bytes = utf8.n_bytes
+    if source.n_bytes == 0:
+        return 0
+    if piece_ends is not None:
+        given = piece_ends
+        source.n_piece_ends = given.shape[0]
+        for end in given:
+            if not at < end <= source.n_bytes:
+                raise ValueError("piece ends must increase and lie inside the text")
+            at = end
+        if source.n_piece_ends:
+            source.piece_ends = &given[0]
+    try:
+        if specials:
+            spans = <Span*>malloc(len(specials) * sizeof(Span))
+            if not spans:
+                raise MemoryError()
+            at = 0
+            for start, stop, token in specials:
+                if not at <= start < stop <= source.n_bytes:
+                    raise ValueError("special tokens must not overlap and lie inside the text")
+                spans[source.n_specials].start = start
+                spans[source.n_specials].stop = at = stop
+                spans[source.n_specials].token = token
+                source.n_specials += 1
+            source.specials = spans
+        if source.n_bytes > RELEASE_LOCK_ABOVE:
+            with nogil:
+                status = encode_text(&codec.ranks.tables, &source, sink)
+        else:
+            status = encode_text(&codec.ranks.tables, &source, sink)
+    finally:
+        free(spans)
+    if status != OK:
+        return raise_status(status)
+    return 0
+
+
+cdef Py_ssize_t total_bytes(Codec codec, Ids ids) except -1:
+    """Number of bytes that these ids stand for; UnknownTokenError for the first without any."""
+    cdef Py_ssize_t total = 0
+    cdef Py_ssize_t i = 0
+    cdef Py_ssize_t n_bytes
+    cdef const uint8_t* start
+    with nogil:
+        while i < ids.n_ids and codec.find_bytes(ids.ids[i], &start, &n_bytes):
+            total += n_bytes
+            i += 1
+    if i < ids.n_ids:
+        raise UnknownTokenError(ids.ids[i], i)
+    return total
+
+
+cdef void copy_bytes(Codec codec, Ids ids, uint8_t* target, Py_ssize_t n_target) noexcept:
+    """Write the bytes of all ids to `target`. An array that somebody else changed since
+    `total_bytes` read it must not lead past its end."""
+    cdef Py_ssize_t i, n_bytes
+    cdef const uint8_t* start
+    with nogil:
+        for i in range(ids.n_ids):
+            if not codec.find_bytes(ids.ids[i], &start, &n_bytes) or n_bytes > n_target:
+                break
+            memcpy(target, start, n_bytes)
+            target += n_bytes
+            n_target -= n_bytes
+        memset(target, 0, n_target)
+
+
+def build_mode():
+    """"debug" if bounds checks and step counts are compiled in, else "release"."""
+    return "debug" if HARMONY_BUILD_IS_DEBUG else "release"
+
+
+def steps():
+    """Steps taken in this thread since `reset_steps()`: characters examined by the scanner, table
+    slots probed, keys compared, items looked through for the lowest rank. Debug build only."""
+    if not HARMONY_BUILD_IS_DEBUG:
+        raise RuntimeError("steps are counted in the debug build only (HARMONY_BUILD=debug)")
+    return steps_counted() + scanner_steps()
+
+
+def reset_steps():
+    """Start the count of `steps()` again."""
+    forget_steps()
+    forget_scanner_steps()

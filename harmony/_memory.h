@@ -1,0 +1,66 @@
+/* Reads through raw pointers, for the compiled modules, with what the debug build adds to them:
+ * bounds checks and a count of the steps taken. In a release build both compile to nothing.
+ *
+ * Each module that includes this has its own counter; _bpe.steps() adds them up.
+ */
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#ifdef HARMONY_DEBUG
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define HARMONY_BUILD_IS_DEBUG 1
+static _Thread_local uint64_t harmony_steps = 0;
+
+static inline void count_steps(size_t n) { harmony_steps += n; }
+static inline uint64_t steps_counted(void) { return harmony_steps; }
+static inline void forget_steps(void) { harmony_steps = 0; }
+
+static inline void check_index(size_t index, size_t length, const char *what) {
+    if (index >= length) {
+        fprintf(stderr, "harmony debug build: index %zu of %s is outside its %zu items\n",
+                index, what, length);
+        abort();
+    }
+}
+
+#else
+
+#define HARMONY_BUILD_IS_DEBUG 0
+static inline void count_steps(size_t n) { (void)n; }
+static inline uint64_t steps_counted(void) { return 0; }
+static inline void forget_steps(void) {}
+static inline void check_index(size_t index, size_t length, const char *what) {
+    (void)index; (void)length; (void)what;
+}
+
+#endif
+
+static inline uint8_t byte_at(const uint8_t *bytes, size_t index, size_t length) {
+    check_index(index, length, "a byte string");
+    return bytes[index];
+}
+
+static inline uint32_t u32_at(const uint32_t *values, size_t index, size_t length) {
+    check_index(index, length, "a uint32 table");
+    return values[index];
+}
+
+static inline uint64_t u64_at(const uint64_t *values, size_t index, size_t length) {
+    check_index(index, length, "a uint64 table");
+    return values[index];
+}
+
+/* The eight bytes at `bytes` as one little-endian number; the caller knows that they exist. */
+static inline uint64_t load_u64(const uint8_t *bytes) {
+    uint64_t value;
+    memcpy(&value, bytes, 8);
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    value = __builtin_bswap64(value);
+#endif
+    return value;
+}

@@ -1,0 +1,184 @@
+"""The `harmony` command: encode, decode and count, on files or standard input."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+from harmony.errors import HarmonyError
+from harmony.tokenizer import get_tokenizer
+
+try:
+    import click
+except ImportError:
+    sys.exit("harmony: error: the command needs click: python -m pip install 'cyharmony[cli]'")
+
+ENCODINGS = ("o200k_harmony", "o200k_base")
+
+_files = click.argument("files", nargs=-1, metavar="[FILE]...")
+_encoding = click.option(
+    "--encoding", type=click.Choice(ENCODINGS), default=ENCODINGS[0], show_default=True
+)
+_as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object for each file.")
+
+
+def _special_options(default: str) -> Callable[[Callable], Callable]:
+    """The policy for text that looks like a special token, as options of a command."""
+    policy = click.option(
+        "--special",
+        type=click.Choice(["refuse", "text", "token"]),
+        default=default,
+        show_default=True,
+        help="Names of special tokens in the text: an error, plain text, or the special token.",
+    )
+    allow = click.option(
+        "--allow",
+        multiple=True,
+        metavar="NAME",
+        help="A special token to accept as that token, whatever --special says; may be repeated.",
+    )
+    return lambda command: policy(allow(command))
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="cyharmony", prog_name="harmony")
+def main() -> None:
+    """Text to o200k_harmony token ids and back.
+
+    Every command reads the files it is given, or standard input; `-` is standard input too.
+
+    \b
+    Examples:
+      harmony count README.md
+      echo "hello world" | harmony encode
+      harmony encode --json notes.txt | harmony decode > copy.txt
+      harmony encode --special token prompt.txt
+    """
+
+
+@main.command()
+@_files
+@_encoding
+@_special_options("refuse")
+@_as_json
+def encode(
+    files: tuple[str, ...], encoding: str, special: str, allow: tuple[str, ...], as_json: bool
+) -> None:
+    """Write the ids of each file, on a line of its own."""
+    tokenizer = get_tokenizer(encoding)
+    policy = _policy(special, allow)
+    for name, content in _contents(files):
+        with _blamed_on(name):
+            ids = tokenizer.encode(content, **policy)
+        if as_json:
+            click.echo(json.dumps({"file": name, "ids": ids}))
+        else:
+            click.echo(" ".join(map(str, ids)))
+
+
+@main.command()
+@_files
+@_encoding
+@click.option(
+    "--errors",
+    type=click.Choice(["keep", "replace", "strict"]),
+    default="keep",
+    show_default=True,
+    help="Bytes that are not UTF-8: write them as they are, replace them, or fail.",
+)
+def decode(files: tuple[str, ...], encoding: str, errors: str) -> None:
+    """Write the text of ids: numbers between blanks, a JSON list, or what encode --json wrote."""
+    tokenizer = get_tokenizer(encoding)
+    for name, content in _contents(files):
+        ids = _read_ids(name, content)
+        with _blamed_on(name):
+            if errors == "keep":
+                text = tokenizer.decode_bytes(ids)
+            elif errors == "replace":
+                text = tokenizer.decode(ids).encode()
+            else:
+                text = tokenizer.decode_utf8(ids).encode()
+        click.echo(text, nl=False)
+
+
+@main.command()
+@_files
+@_encoding
+@_special_options("text")
+@_as_json
+def count(
+    files: tuple[str, ...], encoding: str, special: str, allow: tuple[str, ...], as_json: bool
+) -> None:
+    """Write the number of tokens of each file, and the total of several."""
+    tokenizer = get_tokenizer(encoding)
+    policy = _policy(special, allow)
+    total = 0
+    for name, content in _contents(files):
+        with _blamed_on(name):
+            if special == "refuse":
+                n_tokens = len(tokenizer.encode_to_numpy(content, **policy))
+            else:
+                allowed = policy["allowed_special"]
+                n_tokens = tokenizer.count_tokens(content, allowed_special=allowed)
+        total += n_tokens
+        if as_json:
+            click.echo(json.dumps({"file": name, "tokens": n_tokens, "bytes": len(content)}))
+        else:
+            click.echo(f"{n_tokens:>10} {name}")
+    if len(files) > 1 and not as_json:
+        click.echo(f"{total:>10} total")
+
+
+def _policy(special: str, allow: tuple[str, ...]) -> dict[str, Any]:
+    """The options of `Tokenizer.encode` that the command's options stand for."""
+    return {
+        "allowed_special": "all" if special == "token" else set(allow),
+        "disallowed_special": "all" if special == "refuse" else (),
+    }
+
+
+def _contents(files: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
+    """Name and content of each file; "-", and no file at all, is standard input."""
+    for name in files or ("-",):
+        with _blamed_on(name):
+            if name == "-":
+                content = click.get_binary_stream("stdin").read()
+            else:
+                content = Path(name).read_bytes()
+        yield name, content
+
+
+@contextmanager
+def _blamed_on(name: str) -> Iterator[None]:
+    """End the command with one line that names the file if something is wrong with it."""
+    try:
+        yield
+    except (HarmonyError, OSError, OverflowError, TypeError) as error:
+        _fail(name, error.strerror if isinstance(error, OSError) else error)
+
+
+def _read_ids(name: str, content: bytes) -> list[int]:
+    """Ids written as numbers between blanks, as a JSON list, or as `encode --json` writes them,
+    one object a line."""
+    try:
+        text = content.decode("ascii").strip()
+        if text.startswith("["):
+            return json.loads(text)
+        if text.startswith("{"):
+            return [token for line in text.splitlines() for token in json.loads(line)["ids"]]
+        return [int(word) for word in text.split()]
+    except (ValueError, KeyError, TypeError) as error:
+        _fail(name, f"not a list of token ids ({error})")
+
+
+def _fail(name: str, problem: object) -> NoReturn:
+    """End with one line on standard error and exit code 1."""
+    first_line = str(problem).strip().partition("\n")[0]
+    if "disallowed special token" in first_line:
+        first_line += " Use --special text, --special token or --allow NAME."
+    click.echo(f"harmony: error: {name}: {first_line}", err=True)
+    sys.exit(1)

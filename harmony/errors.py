@@ -1,0 +1,55 @@
+"""Every exception that this package raises on its own account.
+
+Wrong types of arguments stay TypeError, integers out of range OverflowError, as the standard
+library has them. What goes wrong with the *content* of the arguments is a HarmonyError.
+"""
+
+from __future__ import annotations
+
+
+class HarmonyError(RuntimeError):
+    """Base of all errors of this package, under the name that openai_harmony gives it."""
+
+
+class VocabularyError(HarmonyError):
+    """A vocabulary or its table file is missing, damaged or not what it should be."""
+
+
+class UnknownTokenError(HarmonyError):
+    """An id that stands for no token.
+
+    Attributes: `token`, the id, and `position`, its index among the ids given.
+    """
+
+    def __init__(self, token: int, position: int) -> None:
+        super().__init__(f"Invalid token for decoding: {token}")
+        self.token = token
+        self.position = position
+
+    def __reduce__(self) -> tuple[type[UnknownTokenError], tuple[int, int]]:
+        return type(self), (self.token, self.position)
+
+
+class InvalidUtf8Error(HarmonyError, UnicodeDecodeError):
+    """Bytes given as text are not UTF-8.
+
+    Also a UnicodeDecodeError, with its attributes: `object`, `start`, `end` (byte offsets) and
+    `reason`.
+    """
+
+    def __init__(self, encoding: str, object: bytes, start: int, end: int, reason: str) -> None:
+        UnicodeDecodeError.__init__(self, encoding, object, start, end, reason)
+
+    __str__ = UnicodeDecodeError.__str__
+
+    @classmethod
+    def at(cls, text: bytes, start: int) -> InvalidUtf8Error:
+        """The error for `text`, whose first malformed sequence starts at byte `start`."""
+        try:
+            text[start : start + 4].decode("utf-8")
+        except UnicodeDecodeError as error:
+            return cls("utf-8", text, start, start + error.end, error.reason)
+        raise AssertionError(f"the bytes at {start} are well-formed")
+
+
+HarmonyError.__module__ = "harmony"

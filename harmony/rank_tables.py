@@ -1,0 +1,212 @@
+"""Token byte strings by rank -> the arrays that _bpe.pyx merges with.
+
+One layout for every vocabulary. The build makes the tables of o200k with it, once, and puts them
+in a file (vocabulary.py maps it); `Tokenizer.from_tiktoken_file` makes the tables of other rank
+files with it at load time. Only numpy is used here, so the build can run it before anything is
+compiled.
+
+Ids are ranks: id i is the token of rank i. An id without a token (a gap in the ranks) has an empty
+byte string. `NO_ID` marks "none". Hash tables are filled to at most about 70 %, and an item whose
+bucket is full goes to the next one, so a look-up ends at the first bucket that is not full.
+
+==============  =========================  =========================================================
+array           dtype, shape               meaning
+==============  =========================  =========================================================
+token_bytes     uint8 [n_bytes]            all tokens, one after the other
+token_starts    uint32 [n_ids + 1]         token i is token_bytes[starts[i]:starts[i + 1]]
+byte_ids        uint32 [256]               id of each single byte
+byte_pairs      uint32 [65536]             id of the two-byte token (first << 8 | second), or NO_ID
+short_records   uint64 [buckets, 4, 2]     tokens of at most 11 bytes: (bytes 0-7 little-endian),
+                                           (bytes 8-10 | length << 24 | id << 28); 0, 0: empty
+long_slots      uint64 [slots]             longer tokens: hash & 0xFFFFFFFF << 32 | id; ~0: empty
+pair_slots      uint64 [slots]             left id << 42 | right id << 21 | merged id; ~0: empty
+split_left      uint32 [n_ids] or [0]      left half of the one merge that makes the token; a
+split_right     the same                   single byte has itself here
+shorter_prefix  uint32 [n_ids] or [0]      longest other token that is a prefix of this one
+sorted_ids      uint32 [n_ids] or [0]      ids in the order of their bytes
+prefix_starts   uint32 [65537] or [0]      place in sorted_ids of the first token whose first two bytes
+                                           (0 for a missing one) are at least the index
+==============  =========================  =========================================================
+
+The last five are only made when the one merge of every token is given: they serve the engine for
+long pieces, which rests on facts about o200k that scripts/make_rank_tables.py proves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+NO_ID = 0xFFFFFFFF
+ID_BITS = 21
+MAX_IDS = 2**ID_BITS - 1
+SHORT_LENGTH = 11  # longest token kept inside its hash record
+BUCKET = 4  # short records in a bucket: 64 bytes, one cache line
+EMPTY_SLOT = 0xFFFFFFFFFFFFFFFF
+
+# Odd multipliers that spread bits well; _bpe.pyx uses the same.
+MULTIPLIER_1 = 0x9E3779B97F4A7C15
+MULTIPLIER_2 = 0xC2B2AE3D27D4EB4F
+_MASK_64 = 0xFFFFFFFFFFFFFFFF
+
+Tables = dict[str, np.ndarray]
+
+
+def build_rank_tables(
+    tokens: Sequence[bytes], final_pairs: dict[int, tuple[int, int]] | None = None
+) -> Tables:
+    """The arrays listed above for these tokens.
+
+    `tokens[i]` is the token of rank i, b"" where there is none; all 256 single bytes must be there.
+    `final_pairs` maps the id of every longer token to the ids of the one pair whose merge makes it;
+    None stands for a vocabulary of which that is not known: then every split of a token into two
+    tokens is a pair.
+    """
+    id_of = {token: i for i, token in enumerate(tokens) if token}
+    lengths = np.fromiter(map(len, tokens), dtype=np.int64, count=len(tokens))
+    starts = np.zeros(len(tokens) + 1, dtype=np.uint32)
+    np.cumsum(lengths, out=starts[1:])
+    if final_pairs is None:
+        pairs = _all_splits(id_of)
+    else:
+        pairs = [(*pair, merged) for merged, pair in final_pairs.items()]
+    tables = {
+        "token_bytes": np.frombuffer(b"".join(tokens), dtype=np.uint8),
+        "token_starts": starts,
+        "byte_ids": np.array([id_of[bytes([b])] for b in range(256)], dtype=np.uint32),
+        "byte_pairs": _byte_pairs(id_of),
+        "short_records": _short_records(id_of),
+        "long_slots": _long_slots(id_of),
+        "pair_slots": _pair_slots(pairs),
+    }
+    tables.update(_long_piece_tables(tokens, id_of, final_pairs))
+    return tables
+
+
+def _all_splits(id_of: dict[bytes, int]) -> list[tuple[int, int, int]]:
+    """(left, right, merged) for every way to cut a token into two tokens."""
+    pairs = []
+    for token, merged in id_of.items():
+        for cut in range(1, len(token)):
+            left = id_of.get(token[:cut])
+            if left is not None:
+                right = id_of.get(token[cut:])
+                if right is not None:
+                    pairs.append((left, right, merged))
+    return pairs
+
+
+def _byte_pairs(id_of: dict[bytes, int]) -> np.ndarray:
+    ids = np.full(65536, NO_ID, dtype=np.uint32)
+    for token, i in id_of.items():
+        if len(token) == 2:
+            ids[token[0] << 8 | token[1]] = i
+    return ids
+
+
+def _table_size(n_items: int, per_bucket: int) -> int:
+    """Number of buckets, a power of two, at least 2, that n_items fill to 70 % at most."""
+    n_buckets = 2
+    while n_buckets * per_bucket * 0.7 < n_items:
+        n_buckets *= 2
+    return n_buckets
+
+
+def _place(hashes: np.ndarray, n_buckets: int, per_bucket: int) -> np.ndarray:
+    """Slot of each item: in the bucket its top hash bits name, or in the next with room."""
+    shift = np.uint64(64 - (n_buckets.bit_length() - 1))
+    bucket = (hashes >> shift).astype(np.int64)
+    slot = np.empty(len(hashes), dtype=np.int64)
+    fill = np.zeros(n_buckets, dtype=np.int64)
+    waiting = np.arange(len(hashes))
+    while len(waiting):
+        order = waiting[np.argsort(bucket[waiting], kind="stable")]
+        sorted_buckets = bucket[order]
+        first = np.searchsorted(sorted_buckets, sorted_buckets, side="left")
+        position = fill[sorted_buckets] + np.arange(len(order)) - first
+        fits = position < per_bucket
+        slot[order[fits]] = sorted_buckets[fits] * per_bucket + position[fits]
+        np.add.at(fill, sorted_buckets[fits], 1)
+        waiting = order[~fits]
+        bucket[waiting] = (bucket[waiting] + 1) % n_buckets
+    return slot
+
+
+def _short_records(id_of: dict[bytes, int]) -> np.ndarray:
+    short = [token for token in id_of if len(token) <= SHORT_LENGTH]
+    word_0 = np.array([int.from_bytes(t[:8], "little") for t in short], dtype=np.uint64)
+    key_1 = np.array(
+        [int.from_bytes(t[8:], "little") | len(t) << 24 for t in short], dtype=np.uint64
+    )
+    ids = np.array([id_of[token] for token in short], dtype=np.uint64)
+    hashes = (word_0 ^ (key_1 * np.uint64(MULTIPLIER_1))) * np.uint64(MULTIPLIER_2)
+    n_buckets = _table_size(len(short), BUCKET)
+    records = np.zeros((n_buckets * BUCKET, 2), dtype=np.uint64)
+    slot = _place(hashes, n_buckets, BUCKET)
+    records[slot, 0] = word_0
+    records[slot, 1] = key_1 | ids << np.uint64(28)
+    return records.reshape(n_buckets, BUCKET, 2)
+
+
+def hash_of_long(token: bytes) -> int:
+    """The 64-bit hash of a token of more than SHORT_LENGTH bytes."""
+    value = len(token) * MULTIPLIER_1 & _MASK_64
+    for i in range(0, len(token), 8):
+        word = int.from_bytes(token[i : i + 8], "little")
+        value = (value ^ word) * MULTIPLIER_2 & _MASK_64
+        value ^= value >> 32
+    return value
+
+
+def _long_slots(id_of: dict[bytes, int]) -> np.ndarray:
+    long = [token for token in id_of if len(token) > SHORT_LENGTH]
+    hashes = np.array([hash_of_long(token) for token in long], dtype=np.uint64)
+    ids = np.array([id_of[token] for token in long], dtype=np.uint64)
+    n_slots = _table_size(len(long), 1)
+    slots = np.full(n_slots, EMPTY_SLOT, dtype=np.uint64)
+    slots[_place(hashes, n_slots, 1)] = hashes << np.uint64(32) | ids
+    return slots
+
+
+def _pair_slots(pairs: list[tuple[int, int, int]]) -> np.ndarray:
+    left, right, merged = np.array(pairs, dtype=np.uint64).reshape(-1, 3).T
+    keys = left << np.uint64(ID_BITS) | right
+    n_slots = _table_size(len(pairs), 1)
+    slots = np.full(n_slots, EMPTY_SLOT, dtype=np.uint64)
+    hashes = keys * np.uint64(MULTIPLIER_2)
+    slots[_place(hashes, n_slots, 1)] = keys << np.uint64(ID_BITS) | merged
+    return slots
+
+
+def _long_piece_tables(
+    tokens: Sequence[bytes],
+    id_of: dict[bytes, int],
+    final_pairs: dict[int, tuple[int, int]] | None,
+) -> Tables:
+    if final_pairs is None:
+        names = ("split_left", "split_right", "shorter_prefix", "sorted_ids", "prefix_starts")
+        return {name: np.empty(0, dtype=np.uint32) for name in names}
+    ids = np.arange(len(tokens), dtype=np.uint32)
+    split_left, split_right = ids.copy(), ids.copy()
+    for merged, (left, right) in final_pairs.items():
+        split_left[merged] = left
+        split_right[merged] = right
+
+    shorter_prefix = np.full(len(tokens), NO_ID, dtype=np.uint32)
+    for token, i in id_of.items():
+        for length in range(len(token) - 1, 0, -1):
+            prefix = id_of.get(token[:length])
+            if prefix is not None:
+                shorter_prefix[i] = prefix
+                break
+
+    in_order = sorted(id_of)
+    first_two = np.array([int.from_bytes(t[:2].ljust(2, b"\0"), "big") for t in in_order])
+    return {
+        "split_left": split_left,
+        "split_right": split_right,
+        "shorter_prefix": shorter_prefix,
+        "sorted_ids": np.array([id_of[token] for token in in_order], dtype=np.uint32),
+        "prefix_starts": np.searchsorted(first_two, np.arange(65537)).astype(np.uint32),
+    }

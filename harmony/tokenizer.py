@@ -1,0 +1,413 @@
+"""Tokenizer: text <-> ids. Joins special_tokens, _pretokenize (through _bpe) and _bpe.
+
+    text  ->  special_tokens  ->  _pretokenize  ->  _bpe  ->  ids
+
+Arguments are resolved here; each call then crosses into compiled code once.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import os
+from collections.abc import Collection, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from harmony._bpe import Codec, RankTables, to_utf8
+from harmony.errors import HarmonyError, UnknownTokenError, VocabularyError
+from harmony.special_tokens import (
+    O200K_BASE_SPECIALS,
+    O200K_HARMONY_SPECIALS,
+    SpecialTokens,
+    names_from,
+)
+from harmony.vocabulary import o200k_ranks, ranks_from, read_tiktoken_file
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from typing_extensions import Buffer
+
+    Text = str | Buffer
+    TokenIds = Iterable[int] | Buffer
+    SpecialNames = Literal["all"] | Collection[str]
+
+# The split pattern of o200k, as tiktoken writes it. It is never run: _pretokenize.pyx is compiled
+# from it by hand. A rank file loaded with exactly this pattern uses that scanner too.
+O200K_PATTERN = "|".join(
+    [
+        r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
+        r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
+        r"\p{N}{1,3}",
+        r" ?[^\s\p{L}\p{N}]+[\r\n/]*",
+        r"\s*[\r\n]+",
+        r"\s+(?!\S)",
+        r"\s+",
+    ]
+)
+
+# Default of `allowed_special`. It is this object that means "the caller gave nothing": comparing
+# identities costs nothing.
+_NONE_ALLOWED: set[str] = set()
+_NO_NAMES: frozenset[str] = frozenset()
+
+
+class Tokenizer:
+    """A byte-pair tokenizer: text <-> ids.
+
+    Get one from `get_tokenizer` or `Tokenizer.from_tiktoken_file`. Text is `str`, `bytes` or any
+    other buffer of UTF-8 (InvalidUtf8Error if it is not); lone surrogates in a `str` become
+    U+FFFD. Ids are any iterable of integers or integer array. One tokenizer serves any number of
+    threads; long calls run without the interpreter lock and stop on Ctrl-C.
+    """
+
+    # Whether names in `allowed_special` that are no special tokens are refused.
+    _refuses_unknown_names = True
+
+    def __init__(self, name: str, ranks: RankTables, special_tokens: Mapping[str, int]) -> None:
+        self._name = name
+        self._ranks = ranks
+        self._specials = SpecialTokens(special_tokens)
+        names = {token: text.encode() for text, token in special_tokens.items()}
+        self._codec = Codec(ranks, names)
+        self._marker = self._specials.marker
+
+    @classmethod
+    def from_tiktoken_file(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        pattern: str,
+        special_tokens: Mapping[str, int],
+        name: str,
+    ) -> Tokenizer:
+        """Load a `.tiktoken` rank file: lines `base64(token) SP rank`.
+
+        `pattern` splits text into pieces, as in tiktoken; it runs on the `regex` package, unless it
+        is the pattern of o200k, which is compiled in. `special_tokens` maps names to ids.
+        Raises VocabularyError if the file, the pattern or the special tokens cannot be used.
+        """
+        return LoadedTokenizer(os.fspath(path), pattern, dict(special_tokens), name)
+
+    # text -> ids
+
+    def encode(
+        self,
+        text: Text,
+        *,
+        allowed_special: SpecialNames = _NONE_ALLOWED,
+        disallowed_special: SpecialNames = "all",
+    ) -> list[int]:
+        """Ids of `text`.
+
+        Names of special tokens in `allowed_special` ("all": every one) become their ids. Text that
+        holds one of `disallowed_special` ("all": every special token that is not allowed; (): none)
+        raises HarmonyError. Other text is ordinary.
+        """
+        if (
+            allowed_special is _NONE_ALLOWED
+            and disallowed_special == "all"
+            and type(text) is str
+            and self._marker not in text
+        ):
+            return self._codec.encode_list(text, None, self._piece_ends(text))
+        return self._codec.encode_list(*self._resolve(text, allowed_special, disallowed_special))
+
+    def encode_ordinary(self, text: Text) -> list[int]:
+        """Ids of `text`, in which nothing is special: names of special tokens are plain text."""
+        return self._codec.encode_list(text, None, self._piece_ends(text))
+
+    def encode_to_numpy(
+        self,
+        text: Text,
+        *,
+        allowed_special: SpecialNames = _NONE_ALLOWED,
+        disallowed_special: SpecialNames = "all",
+    ) -> NDArray[np.uint32]:
+        """As `encode`: uint32 array, 1-D, that owns its memory and may be written to."""
+        resolved = self._resolve(text, allowed_special, disallowed_special)
+        return np.asarray(self._codec.encode_buffer(*resolved))
+
+    def count_tokens(self, text: Text, *, allowed_special: SpecialNames = ()) -> int:
+        """Number of ids of `text`, without making them. Names of special tokens are plain text
+        unless they are in `allowed_special`."""
+        return self._codec.count(*self._resolve(text, allowed_special, ()))
+
+    # ids -> text
+
+    def decode(self, tokens: TokenIds, errors: str = "replace") -> str:
+        """Text of `tokens`. `errors` as in `bytes.decode`, for bytes that are not UTF-8.
+
+        Raises UnknownTokenError (a HarmonyError) for an id that stands for no token.
+        """
+        return self._codec.decode_str(tokens, errors)
+
+    def decode_utf8(self, tokens: TokenIds) -> str:
+        """Text of `tokens`. Raises HarmonyError if their bytes are not UTF-8."""
+        try:
+            return self._codec.decode_str(tokens, "strict")
+        except UnknownTokenError as error:
+            raise HarmonyError(f"Could not decode tokens: Invalid token error: {error}") from error
+        except UnicodeDecodeError as error:
+            if error.reason == "unexpected end of data":
+                problem = f"incomplete utf-8 byte sequence from index {error.start}"
+            else:
+                width = error.end - error.start
+                problem = f"invalid utf-8 sequence of {width} bytes from index {error.start}"
+            raise HarmonyError(
+                f"Could not decode tokens: Invalid utf-8 sequence: {problem}"
+            ) from error
+
+    def decode_bytes(self, tokens: TokenIds) -> bytes:
+        """Bytes of `tokens`. Raises UnknownTokenError for an id that stands for no token."""
+        return self._codec.decode_bytes(tokens)
+
+    def decode_tokens_bytes(self, tokens: TokenIds) -> list[bytes]:
+        """Bytes of each token."""
+        return self._codec.decode_list(tokens)
+
+    def decode_with_offsets(self, tokens: TokenIds) -> tuple[str, list[int]]:
+        """Text of `tokens`, and for each the index in it of the character where the token starts.
+
+        A token that starts inside a character has that character's index. Raises
+        UnicodeDecodeError if the bytes are not UTF-8.
+        """
+        if not isinstance(tokens, (list, tuple, np.ndarray)):
+            tokens = list(tokens)  # read twice
+        return self._codec.decode_str(tokens, "strict"), self._codec.character_offsets(tokens)
+
+    # single tokens
+
+    def decode_single_token_bytes(self, token: int) -> bytes:
+        """Bytes of one token, ordinary or special. Raises KeyError if there is none."""
+        try:
+            return self._codec.decode_bytes((token,))
+        except (UnknownTokenError, OverflowError) as error:
+            raise KeyError(token) from error
+
+    def encode_single_token(self, text_or_bytes: str | bytes) -> int:
+        """Id of the one token, ordinary or special, with exactly this text or these bytes.
+
+        Raises KeyError if there is none.
+        """
+        if isinstance(text_or_bytes, str):
+            special = self._specials.ids.get(text_or_bytes)
+            token_bytes = text_or_bytes.encode("utf-8", "surrogatepass")
+        else:
+            token_bytes = bytes(memoryview(text_or_bytes))
+            special = self._special_by_bytes.get(token_bytes)
+        # An ordinary token never has a special token's bytes, unless a loaded vocabulary does so;
+        # then the ordinary one is meant, as in tiktoken.
+        token = self._ranks.id_of(token_bytes)
+        if token is None:
+            token = special
+        if token is None:
+            raise KeyError(text_or_bytes)
+        return token
+
+    def is_special_token(self, token: int) -> bool:
+        """Whether `token` is the id of a special token; False for unknown ids too.
+
+        Raises TypeError if it is no integer, OverflowError outside 0 ... 2**32 - 1.
+        """
+        number = token.__index__() if hasattr(token, "__index__") else None
+        if number is None:
+            raise TypeError(f"a token id is an integer, not {type(token).__name__}")
+        if not 0 <= number <= 0xFFFFFFFF:
+            raise OverflowError(f"token id {number} is outside 0 ... {0xFFFFFFFF}")
+        return number in self._specials.name_of
+
+    def token_byte_values(self) -> list[bytes]:
+        """The bytes of every ordinary token, sorted, as in tiktoken."""
+        arrays = self._ranks.arrays
+        content, starts = arrays["token_bytes"].tobytes(), arrays["token_starts"].tolist()
+        tokens = [content[start:stop] for start, stop in itertools.pairwise(starts)]
+        return sorted(filter(None, tokens))
+
+    # what it is
+
+    @property
+    def name(self) -> str:
+        """Name of the encoding."""
+        return self._name
+
+    @property
+    def special_tokens_set(self) -> set[str]:
+        """Names of the special tokens: a new set, the caller's own."""
+        return set(self._specials.names)
+
+    @property
+    def max_token_value(self) -> int:
+        """The highest id."""
+        return max(len(self._ranks.arrays["token_starts"]) - 2, *self._specials.name_of, 0)
+
+    @property
+    def n_vocab(self) -> int:
+        """Size of a table with a row for every id: the highest id plus one."""
+        return self.max_token_value + 1
+
+    @property
+    def eot_token(self) -> int:
+        """Id of `<|endoftext|>`. Raises KeyError if the vocabulary has none."""
+        return self._specials.ids["<|endoftext|>"]
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r}>"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Tokenizer):
+            return NotImplemented
+        return self._identity() == other._identity()
+
+    def __hash__(self) -> int:
+        return hash(self._identity())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return get_tokenizer, (self.name,)
+
+    # helpers
+
+    def _identity(self) -> tuple:
+        """What two equal tokenizers have in common."""
+        return type(self), self.name
+
+    def _piece_ends(self, text: Text) -> NDArray[np.intp] | None:
+        """Ends of the pieces of `text` in bytes; None: the compiled scanner finds them."""
+        return None
+
+    def _piece_ends_between(self, text: Text, spans: list) -> NDArray[np.intp] | None:
+        """The same for a text in which `spans` are special tokens."""
+        return None
+
+    @functools.cached_property
+    def _special_by_bytes(self) -> dict[bytes, int]:
+        return {name.encode(): token for name, token in self._specials.ids.items()}
+
+    def _resolve(
+        self, text: Text, allowed_special: SpecialNames, disallowed_special: SpecialNames
+    ) -> tuple[Text, list[tuple[int, int, int]] | None, NDArray[np.intp] | None]:
+        """The arguments of the compiled encoder: text, special tokens in it, ends of pieces."""
+        specials = self._specials
+        if allowed_special == "all" and isinstance(allowed_special, str):
+            allowed = specials.names
+        elif allowed_special is _NONE_ALLOWED:
+            allowed = _NO_NAMES
+        else:
+            allowed = names_from(allowed_special, "allowed_special")
+            if self._refuses_unknown_names and not allowed <= specials.names:
+                unknown = min(allowed - specials.names)
+                raise ValueError(f"invalid allowed_special: {self.name} has no token {unknown!r}")
+        if isinstance(disallowed_special, str) and disallowed_special == "all":
+            disallowed = specials.names - allowed if allowed else specials.names
+        elif disallowed_special:
+            disallowed = names_from(disallowed_special, "disallowed_special")
+        else:
+            disallowed = _NO_NAMES
+        if not isinstance(text, (str, bytes)) and (allowed or disallowed):
+            text = memoryview(text).tobytes()  # patterns search bytes
+        specials.refuse(text, disallowed)
+        if not allowed:
+            return text, None, self._piece_ends(text)
+        text = to_utf8(text)
+        spans = list(specials.spans(text, allowed))
+        return text, spans, self._piece_ends_between(text, spans)
+
+
+class LoadedTokenizer(Tokenizer):
+    """A tokenizer from a rank file (`Tokenizer.from_tiktoken_file`). Pickles to where it came from:
+    unpickling reads the file again and refuses it if it has changed."""
+
+    def __init__(self, path: str, pattern: str, special_tokens: dict[str, int], name: str) -> None:
+        tokens, self._sha256 = read_tiktoken_file(path)
+        for text, token in special_tokens.items():
+            if not isinstance(text, str) or not text:
+                raise VocabularyError(f"special token {text!r} is not a non-empty str")
+            if not isinstance(token, int) or not 0 <= token <= 0xFFFFFFFF:
+                raise VocabularyError(f"special token {text!r} has id {token!r}, not 0 ... 2**32-1")
+            if token < len(tokens) and tokens[token]:
+                raise VocabularyError(
+                    f"special token {text!r} has the id of token {tokens[token]!r}"
+                )
+        if len(set(special_tokens.values())) != len(special_tokens):
+            raise VocabularyError("two special tokens have the same id")
+        super().__init__(name, ranks_from(tokens), special_tokens)
+        self._path = path
+        self._pattern = pattern
+        self._splitter = None
+        if pattern != O200K_PATTERN:
+            import regex
+
+            try:
+                self._splitter = regex.compile(pattern)
+            except regex.error as error:
+                raise VocabularyError(f"the pattern of {name} does not compile: {error}") from error
+
+    def _piece_ends(self, text: Text) -> NDArray[np.intp] | None:
+        return self._piece_ends_between(text, [])
+
+    def _piece_ends_between(self, text: Text, spans: list) -> NDArray[np.intp] | None:
+        if self._splitter is None:
+            return None
+        content = to_utf8(text)
+        if not isinstance(content, str):
+            content = bytes(content)
+        ends: list[int] = []
+        start = 0
+        for stop, resume, _ in [*spans, (len(content), None, None)]:
+            self._split(content[start:stop], start, ends)
+            start = resume
+        return np.array(ends, dtype=np.intp)
+
+    def _split(self, stretch: str | bytes, offset: int, ends: list[int]) -> None:
+        """Append the ends, in bytes, of the pieces of one stretch that starts at `offset`."""
+        text = stretch if isinstance(stretch, str) else stretch.decode()
+        is_ascii = len(text) == len(stretch)
+        matched = 0
+        for found in self._splitter.finditer(text):
+            if found.start() != matched:
+                break
+            if found.end() > matched:
+                piece = found.group()
+                offset += len(piece) if is_ascii else len(piece.encode())
+                ends.append(offset)
+                matched = found.end()
+        if matched != len(text):
+            raise HarmonyError(
+                f"the pattern of {self.name} leaves {text[matched : matched + 20]!r} unmatched; "
+                "a split pattern must cover every text"
+            )
+
+    def _identity(self) -> tuple:
+        specials = frozenset(self._specials.ids.items())
+        return type(self), self._path, self._sha256, self._pattern, specials, self.name
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        specials = self._specials.ids
+        return _load_again, (self._path, self._sha256, self._pattern, specials, self.name)
+
+
+def _load_again(
+    path: str, sha256: str, pattern: str, special_tokens: dict[str, int], name: str
+) -> LoadedTokenizer:
+    tokenizer = LoadedTokenizer(path, pattern, special_tokens, name)
+    if tokenizer._sha256 != sha256:
+        raise VocabularyError(
+            f"{path} has changed since this tokenizer was pickled: sha256 "
+            f"{tokenizer._sha256}, then {sha256}"
+        )
+    return tokenizer
+
+
+_BUILT_IN = {"o200k_harmony": O200K_HARMONY_SPECIALS, "o200k_base": O200K_BASE_SPECIALS}
+
+
+@functools.cache
+def get_tokenizer(name: str) -> Tokenizer:
+    """The built-in tokenizer `"o200k_harmony"` or `"o200k_base"`.
+
+    Raises ValueError for any other name, VocabularyError if the tables in the package are damaged.
+    """
+    if name not in _BUILT_IN:
+        raise ValueError(f"no built-in tokenizer is named {name!r}; there are {sorted(_BUILT_IN)}")
+    return Tokenizer(name, o200k_ranks(), _BUILT_IN[name])
