@@ -19,12 +19,13 @@ higher rank than its halves. Then a sequence of tokens is the encoding of its te
 each adjacent pair is, and `is_valid_pair` decides that for two tokens alone.
 """
 
+cimport cython
 from cpython.buffer cimport (
-    PyBUF_FORMAT, PyBUF_ND, PyBuffer_Release, PyObject_CheckBuffer,
+    PyBUF_FORMAT, PyBUF_SIMPLE, PyBuffer_Release, PyObject_CheckBuffer,
     PyObject_GetBuffer,
 )
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.exc cimport PyErr_CheckSignals
+from cpython.number cimport PyNumber_Index
 from cpython.list cimport PyList_New, PyList_SET_ITEM
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF, Py_XDECREF
@@ -51,6 +52,7 @@ cdef extern from "_memory.h" nogil:
     void forget_steps() noexcept
 
 cdef extern from "Python.h":
+    int PyErr_CheckSignals() noexcept       # unlike Cython's own, leaves the exception set
     bint PyUnicode_IS_ASCII(object text)
     void* PyUnicode_DATA(object text)
     Py_ssize_t PyUnicode_GET_LENGTH(object text)
@@ -142,6 +144,7 @@ cdef inline void push(Sink* sink, uint32_t token) noexcept nogil:
 
 
 cdef int signal_raised() noexcept with gil:
+    """Whether a signal handler raised; its exception is then set."""
     return PyErr_CheckSignals() != 0
 
 
@@ -642,6 +645,7 @@ cdef const uint64_t* u64_pointer(dict arrays, str name, uint64_t n_buckets, int*
     return &view[0]
 
 
+@cython.final
 cdef class RankTables:
     """The arrays of one vocabulary (rank_tables.py lists them), checked, ready for merging.
 
@@ -736,6 +740,7 @@ cdef class RankTables:
         return None if found == NO_ID else found
 
 
+@cython.final
 cdef class IdBuffer:
     """uint32 ids that own their memory. numpy.asarray(buffer) is an array over it, not a copy."""
 
@@ -792,13 +797,27 @@ cdef object utf8_of(str text):
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
 
 
+def bytes_of(text):
+    """`text`, which is no str, as bytes or a contiguous buffer of bytes. TypeError if it is none."""
+    if isinstance(text, bytes):
+        return text
+    if not PyObject_CheckBuffer(text):
+        raise TypeError(f"text must be str, bytes or a UTF-8 buffer, not {type(text).__name__}")
+    view = memoryview(text)
+    if view.itemsize != 1 or view.ndim > 1:
+        raise TypeError("text as a buffer must be one-dimensional with items of one byte; "
+                        f"this has {view.ndim} dimensions of {view.itemsize}-byte items")
+    return view if view.c_contiguous else view.tobytes()
+
+
 def to_utf8(text):
-    """`text` as something `Codec` reads without another conversion: an ASCII str, or UTF-8 bytes."""
+    """`text` as something whose offsets are those of its UTF-8 form: an ASCII str, or bytes."""
     if isinstance(text, str) and not PyUnicode_IS_ASCII(text):
         return utf8_of(text)
     return text
 
 
+@cython.final
 cdef class Utf8:
     """The bytes of a text, kept alive and in place while this object lives."""
 
@@ -819,17 +838,11 @@ cdef class Utf8:
             self.owner = text
             self.bytes = <const uint8_t*>PyBytes_AS_STRING(text)
             self.n_bytes = PyBytes_GET_SIZE(text)
-        elif PyObject_CheckBuffer(text):
-            PyObject_GetBuffer(text, &self.view, PyBUF_ND)
+        else:
+            PyObject_GetBuffer(bytes_of(text), &self.view, PyBUF_SIMPLE)
             self.has_view = True
-            if self.view.itemsize != 1 or self.view.ndim > 1:
-                raise TypeError("text as a buffer must be one-dimensional, with items of one byte; "
-                                f"this has {self.view.ndim} dimensions of {self.view.itemsize}-byte items")
             self.bytes = <const uint8_t*>self.view.buf
             self.n_bytes = self.view.len
-        else:
-            raise TypeError(
-                f"text must be str, bytes or a UTF-8 buffer, not {type(text).__name__}")
         with nogil:
             bad = find_malformed(self.bytes, self.n_bytes)
         if bad >= 0:
@@ -848,6 +861,7 @@ cdef int raise_status(Status status) except -1:
     return -1       # INTERRUPTED: the exception of the signal handler is already set
 
 
+@cython.final
 cdef class Ids:
     """Token ids given from outside, as uint32."""
 
@@ -883,7 +897,8 @@ cdef class Ids:
         """Integer arrays of any kind, without a Python int for each id."""
         import numpy
 
-        array = numpy.asarray(tokens)
+        # numpy takes bytes for a string; their memory it takes for what it is.
+        array = numpy.asarray(tokens if hasattr(tokens, "__array__") else memoryview(tokens))
         if array.ndim != 1:
             raise TypeError(f"token ids must be one-dimensional, not {array.ndim}-dimensional")
         if array.dtype.kind == "O":
@@ -906,12 +921,13 @@ cdef class Ids:
 
 cdef uint32_t id_from(object value, Py_ssize_t at) except? 0xFFFFFFFF:
     """One token id. TypeError if it is no integer, OverflowError outside 0 ... 2**32 - 1."""
-    cdef object number = value.__index__() if type(value) is not int else value
+    cdef object number = PyNumber_Index(value)
     if not 0 <= number <= 0xFFFFFFFF:
         raise OverflowError(f"token id {number} at index {at} is outside 0 ... {0xFFFFFFFF}")
     return number
 
 
+@cython.final
 cdef class Codec:
     """Text -> ids and ids -> bytes for one vocabulary and its special tokens.
 
@@ -1003,17 +1019,7 @@ cdef class Codec:
 
     def decode_str(self, tokens, str errors not None):
         """The bytes of `tokens` read as UTF-8; `errors` as in bytes.decode."""
-        cdef Ids ids = Ids(tokens)
-        cdef Py_ssize_t n_bytes = total_bytes(self, ids)
-        cdef bytes handler = errors.encode()
-        cdef uint8_t* text = <uint8_t*>malloc(max(1, n_bytes))
-        if not text:
-            raise MemoryError()
-        try:
-            copy_bytes(self, ids, text, n_bytes)
-            return PyUnicode_DecodeUTF8(<char*>text, n_bytes, handler)
-        finally:
-            free(text)
+        return str_from(self, Ids(tokens), errors.encode())
 
     def decode_list(self, tokens):
         """The bytes of each token, as a list."""
@@ -1027,12 +1033,13 @@ cdef class Codec:
             result.append(PyBytes_FromStringAndSize(<const char*>start, n_bytes))
         return result
 
-    def character_offsets(self, tokens):
-        """For each token the index of the character it starts in, in the text of all tokens."""
+    def decode_with_offsets(self, tokens):
+        """The text, strictly UTF-8, and for each token the index of the character it starts in."""
         cdef Ids ids = Ids(tokens)
         cdef Py_ssize_t i, k, n_bytes
         cdef Py_ssize_t n_characters = 0
         cdef const uint8_t* start
+        cdef str text = str_from(self, ids, b"strict")
         result = []
         for i in range(ids.n_ids):
             if not self.find_bytes(ids.ids[i], &start, &n_bytes):
@@ -1041,7 +1048,7 @@ cdef class Codec:
             result.append(max(0, n_characters - (start[0] & 0xC0 == 0x80)))
             for k in range(n_bytes):
                 n_characters += start[k] & 0xC0 != 0x80
-        return result
+        return text, result
 
 
 cdef inline void start_sink(Sink* sink, uint32_t* stack_ids) noexcept:
@@ -1140,6 +1147,18 @@ cdef void copy_bytes(Codec codec, Ids ids, uint8_t* target, Py_ssize_t n_target)
             target += n_bytes
             n_target -= n_bytes
         memset(target, 0, n_target)
+
+
+cdef str str_from(Codec codec, Ids ids, bytes errors):
+    cdef Py_ssize_t n_bytes = total_bytes(codec, ids)
+    cdef uint8_t* text = <uint8_t*>malloc(max(1, n_bytes))
+    if not text:
+        raise MemoryError()
+    try:
+        copy_bytes(codec, ids, text, n_bytes)
+        return PyUnicode_DecodeUTF8(<char*>text, n_bytes, errors)
+    finally:
+        free(text)
 
 
 def build_mode():

@@ -24,8 +24,8 @@ split_left      uint32 [n_ids] or [0]      left half of the one merge that makes
 split_right     the same                   single byte has itself here
 shorter_prefix  uint32 [n_ids] or [0]      longest other token that is a prefix of this one
 sorted_ids      uint32 [n_ids] or [0]      ids in the order of their bytes
-prefix_starts   uint32 [65537] or [0]      place in sorted_ids of the first token whose first two bytes
-                                           (0 for a missing one) are at least the index
+prefix_starts   uint32 [65537] or [0]      place in sorted_ids of the first token whose first
+                                           two bytes (0 if missing) are at least the index
 ==============  =========================  =========================================================
 
 The last five are only made when the one merge of every token is given: they serve the engine for

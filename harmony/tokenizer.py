@@ -9,19 +9,19 @@ from __future__ import annotations
 
 import functools
 import itertools
+import operator
 import os
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from harmony._bpe import Codec, RankTables, to_utf8
+from harmony._bpe import Codec, RankTables, bytes_of, to_utf8
 from harmony.errors import HarmonyError, UnknownTokenError, VocabularyError
 from harmony.special_tokens import (
     O200K_BASE_SPECIALS,
     O200K_HARMONY_SPECIALS,
     SpecialTokens,
-    names_from,
 )
 from harmony.vocabulary import o200k_ranks, ranks_from, read_tiktoken_file
 
@@ -173,9 +173,7 @@ class Tokenizer:
         A token that starts inside a character has that character's index. Raises
         UnicodeDecodeError if the bytes are not UTF-8.
         """
-        if not isinstance(tokens, (list, tuple, np.ndarray)):
-            tokens = list(tokens)  # read twice
-        return self._codec.decode_str(tokens, "strict"), self._codec.character_offsets(tokens)
+        return self._codec.decode_with_offsets(tokens)
 
     # single tokens
 
@@ -211,9 +209,7 @@ class Tokenizer:
 
         Raises TypeError if it is no integer, OverflowError outside 0 ... 2**32 - 1.
         """
-        number = token.__index__() if hasattr(token, "__index__") else None
-        if number is None:
-            raise TypeError(f"a token id is an integer, not {type(token).__name__}")
+        number = operator.index(token)
         if not 0 <= number <= 0xFFFFFFFF:
             raise OverflowError(f"token id {number} is outside 0 ... {0xFFFFFFFF}")
         return number in self._specials.name_of
@@ -289,29 +285,37 @@ class Tokenizer:
     ) -> tuple[Text, list[tuple[int, int, int]] | None, NDArray[np.intp] | None]:
         """The arguments of the compiled encoder: text, special tokens in it, ends of pieces."""
         specials = self._specials
-        if allowed_special == "all" and isinstance(allowed_special, str):
+        if not isinstance(text, str):
+            text = bytes_of(text)
+        if isinstance(allowed_special, str) and allowed_special == "all":
             allowed = specials.names
         elif allowed_special is _NONE_ALLOWED:
             allowed = _NO_NAMES
         else:
-            allowed = names_from(allowed_special, "allowed_special")
-            if self._refuses_unknown_names and not allowed <= specials.names:
-                unknown = min(allowed - specials.names)
-                raise ValueError(f"invalid allowed_special: {self.name} has no token {unknown!r}")
-        if isinstance(disallowed_special, str) and disallowed_special == "all":
-            disallowed = specials.names - allowed if allowed else specials.names
-        elif disallowed_special:
-            disallowed = names_from(disallowed_special, "disallowed_special")
-        else:
-            disallowed = _NO_NAMES
-        if not isinstance(text, (str, bytes)) and (allowed or disallowed):
-            text = memoryview(text).tobytes()  # patterns search bytes
-        specials.refuse(text, disallowed)
-        if not allowed:
+            allowed = frozenset(allowed_special)
+        all_others = isinstance(disallowed_special, str) and disallowed_special == "all"
+        if disallowed_special and not all_others:
+            specials.refuse(text, frozenset(disallowed_special))
+        may_be_special = specials.may_occur_in(text)
+        if all_others and may_be_special:
+            specials.refuse_all_but(text, allowed)
+        if allowed is not specials.names and allowed:
+            allowed = self._checked(allowed)
+        if not may_be_special:
             return text, None, self._piece_ends(text)
         text = to_utf8(text)
         spans = list(specials.spans(text, allowed))
         return text, spans, self._piece_ends_between(text, spans)
+
+    def _checked(self, allowed: frozenset) -> frozenset[str]:
+        """The names of special tokens among `allowed`; ValueError for what cannot be one."""
+        for name in allowed:
+            if not isinstance(name, str):
+                raise ValueError(f"invalid allowed_special: {name!r} is not a str")
+        unknown = allowed - self._specials.names
+        if unknown and self._refuses_unknown_names:
+            raise ValueError(f"invalid allowed_special: {self.name} has no token {min(unknown)!r}")
+        return allowed - unknown
 
 
 class LoadedTokenizer(Tokenizer):
