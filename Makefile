@@ -3,16 +3,11 @@
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
-# A debug build lives in an environment and a copy of the sources of its own: one folder cannot
-# hold both builds of a module.
-DEBUG_DIR := build/debug-tree
-DEBUG_VENV := .venv-debug
-DEBUG_PY := $(CURDIR)/$(DEBUG_VENV)/bin/python
+INSTALL = -m pip install --quiet --disable-pip-version-check
 SOURCES := $(wildcard harmony/*.pyx harmony/*.pxd harmony/*.h harmony/data/*.z) \
 	harmony/rank_tables.py harmony/table_file.py setup.py pyproject.toml scripts/make_rank_tables.py
-INSTALL = -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-release test-debug develop debug coverage lint types annotate bench dist clean
+.PHONY: demo test test-release test-debug develop debug coverage-build coverage lint types annotate bench dist clean
 
 demo: $(VENV)/.installed
 	$(PY) examples/demo.py
@@ -22,9 +17,10 @@ test: test-release test-debug
 test-release: $(VENV)/.tests
 	HARMONY_REQUIRE_ORACLE=1 $(PY) -m pytest
 
+# Bounds checks on, steps counted; fewer random examples, because it is an order slower.
 test-debug: debug
-	cd $(DEBUG_DIR) && HARMONY_BUILD=debug HARMONY_REQUIRE_ORACLE=1 HARMONY_EXAMPLES=0.05 \
-		$(DEBUG_PY) -m pytest
+	cd build/debug-tree && HARMONY_BUILD=debug HARMONY_REQUIRE_ORACLE=1 HARMONY_EXAMPLES=0.05 \
+		$(CURDIR)/.venv-debug/bin/python -m pytest
 
 # The package, compiled in place, so that an edit of a .py file is seen at once.
 develop: $(VENV)/.tests
@@ -39,16 +35,23 @@ $(VENV)/.tests: $(VENV)/.installed
 	$(PY) $(INSTALL) --editable '.[cli,test,oracle]'
 	touch $@
 
-debug:
-	test -x $(DEBUG_VENV)/bin/python || $(PYTHON) -m venv $(DEBUG_VENV)
-	mkdir -p $(DEBUG_DIR)
+# One folder cannot hold two builds of a module: each mode has a copy of the sources of its own,
+# and an environment to go with it.
+debug coverage-build: MODE = $(@:-build=)
+debug coverage-build:
+	test -x .venv-$(MODE)/bin/python || $(PYTHON) -m venv .venv-$(MODE)
+	rm -rf build/$(MODE)-tree && mkdir -p build/$(MODE)-tree
 	git ls-files --cached --others --exclude-standard -z | tar --create --null --files-from=- \
-		--ignore-failed-read --warning=no-failed-read | tar --extract --directory=$(DEBUG_DIR)
-	$(DEBUG_PY) $(INSTALL) --upgrade pip
-	cd $(DEBUG_DIR) && HARMONY_BUILD=debug $(DEBUG_PY) $(INSTALL) --editable '.[cli,test,oracle]'
+		--ignore-failed-read --warning=no-failed-read | tar --extract --directory=build/$(MODE)-tree
+	.venv-$(MODE)/bin/python $(INSTALL) --upgrade pip
+	cd build/$(MODE)-tree && HARMONY_BUILD=$(MODE) $(CURDIR)/.venv-$(MODE)/bin/python $(INSTALL) \
+		--editable '.[cli,test,oracle]'
 
-coverage: $(VENV)/.tests
-	scripts/coverage.sh $(PYTHON)
+coverage: coverage-build
+	.venv-coverage/bin/python $(INSTALL) coverage cython
+	cd build/coverage-tree && COVERAGE_CORE=ctrace HARMONY_EXAMPLES=0.05 \
+		$(CURDIR)/.venv-coverage/bin/python -m coverage run -m pytest
+	cd build/coverage-tree && $(CURDIR)/.venv-coverage/bin/python -m coverage report
 
 lint: $(VENV)/.tests
 	$(PY) $(INSTALL) 'ruff>=0.8' 'cython-lint>=0.16' 'codespell>=2.3'

@@ -30,9 +30,10 @@ from cpython.list cimport PyList_New, PyList_SET_ITEM
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF, Py_XDECREF
 from cpython.unicode cimport PyUnicode_AsUTF8String, PyUnicode_DecodeUTF8
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcmp, memcpy, memset
+from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from harmony._pretokenize cimport (
     find_malformed, forget_scanner_steps, next_piece_ends, scanner_steps,
@@ -85,9 +86,11 @@ cdef enum:
     STACK_IDS = 512
     # Texts of more bytes than this are encoded without the interpreter lock.
     RELEASE_LOCK_ABOVE = 16384
-    # How much is done between two looks at pending signals.
-    BYTES_BETWEEN_SIGNALS = 1 << 20
-    MERGES_BETWEEN_SIGNALS = 1 << 18
+    # Time between two looks at pending signals. A look takes the interpreter lock, which another
+    # thread may be slow to give up; looking at the clock costs next to nothing.
+    MILLISECONDS_BETWEEN_SIGNALS = 50
+    # Merges of a long piece between two looks at the clock.
+    MERGES_BETWEEN_CLOCKS = 1 << 12
 
 cdef enum Status:
     OK
@@ -105,6 +108,7 @@ cdef struct Sink:
     bint on_heap        # `ids` came from malloc (else from the caller's stack)
     bint counting       # ids are only counted: those of finished pieces may be forgotten
     uint64_t forgotten
+    int64_t next_look   # when to look at signals again, in milliseconds; 0: not begun
 
 
 cdef Status grow(Sink* sink, size_t n_more) noexcept nogil:
@@ -146,6 +150,18 @@ cdef inline void push(Sink* sink, uint32_t token) noexcept nogil:
 cdef int signal_raised() noexcept with gil:
     """Whether a signal handler raised; its exception is then set."""
     return PyErr_CheckSignals() != 0
+
+
+cdef bint must_stop(Sink* sink) noexcept nogil:
+    """Now and then, whether a signal handler raised."""
+    cdef timespec time
+    clock_gettime(CLOCK_MONOTONIC, &time)
+    cdef int64_t now = time.tv_sec * 1000 + time.tv_nsec // 1000000
+    if now < sink.next_look:
+        return False
+    cdef bint is_first = sink.next_look == 0
+    sink.next_look = now + MILLISECONDS_BETWEEN_SIGNALS
+    return not is_first and signal_raised()
 
 
 # --- tables -------------------------------------------------------------------------------------
@@ -372,7 +388,7 @@ cdef Status merge_heap(
             rank_again(t, parts, at, n, &heap)
         while heap.n_entries:
             n_merges += 1
-            if n_merges & (MERGES_BETWEEN_SIGNALS - 1) == 0 and signal_raised():
+            if n_merges & (MERGES_BETWEEN_CLOCKS - 1) == 0 and must_stop(sink):
                 status = INTERRUPTED
                 break
             entry = heap_pop(&heap)
@@ -505,7 +521,7 @@ cdef Status encode_long(
     candidate = longest_match(t, piece, n_bytes)
     while at < n_bytes:
         n_tried += 1
-        if n_tried & (MERGES_BETWEEN_SIGNALS - 1) == 0 and signal_raised():
+        if n_tried & (MERGES_BETWEEN_CLOCKS - 1) == 0 and must_stop(sink):
             status = INTERRUPTED
             break
         last = sink.ids[sink.n_ids - 1] if sink.n_ids > first else NO_ID
@@ -584,7 +600,6 @@ cdef Status encode_stretch(
     cdef Py_ssize_t found[ENDS_AT_ONCE]
     cdef const Py_ssize_t* ends = found
     cdef Py_ssize_t n_ends, k
-    cdef Py_ssize_t next_look = start + BYTES_BETWEEN_SIGNALS
     cdef Status status
     while start < stop:
         if text.piece_ends:
@@ -603,10 +618,8 @@ cdef Status encode_stretch(
             if status != OK:
                 return status
             start = ends[k]
-        if start > next_look:
-            next_look = start + BYTES_BETWEEN_SIGNALS
-            if signal_raised():
-                return INTERRUPTED
+        if start < stop and must_stop(sink):
+            return INTERRUPTED
     return OK
 
 
@@ -1058,6 +1071,7 @@ cdef inline void start_sink(Sink* sink, uint32_t* stack_ids) noexcept:
     sink.on_heap = False
     sink.counting = False
     sink.forgotten = 0
+    sink.next_look = 0
 
 
 cdef int encode_into(Codec codec, text, specials, piece_ends, Sink* sink) except -1:

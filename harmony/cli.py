@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from harmony.errors import HarmonyError
-from harmony.tokenizer import get_tokenizer
+from harmony.tokenizer import Tokenizer, get_tokenizer
 
 try:
     import click
@@ -70,7 +70,7 @@ def encode(
 ) -> None:
     """Write the ids of each file, on a line of its own."""
     tokenizer = get_tokenizer(encoding)
-    policy = _policy(special, allow)
+    policy = _policy(tokenizer, special, allow)
     for name, content in _contents(files):
         with _blamed_on(name):
             ids = tokenizer.encode(content, **policy)
@@ -115,7 +115,7 @@ def count(
 ) -> None:
     """Write the number of tokens of each file, and the total of several."""
     tokenizer = get_tokenizer(encoding)
-    policy = _policy(special, allow)
+    policy = _policy(tokenizer, special, allow)
     total = 0
     for name, content in _contents(files):
         with _blamed_on(name):
@@ -133,8 +133,11 @@ def count(
         click.echo(f"{total:>10} total")
 
 
-def _policy(special: str, allow: tuple[str, ...]) -> dict[str, Any]:
+def _policy(tokenizer: Tokenizer, special: str, allow: tuple[str, ...]) -> dict[str, Any]:
     """The options of `Tokenizer.encode` that the command's options stand for."""
+    for name in allow:
+        if name not in tokenizer.special_tokens_set:
+            _fail("--allow", f"{tokenizer.name} has no special token {name!r}")
     return {
         "allowed_special": "all" if special == "token" else set(allow),
         "disallowed_special": "all" if special == "refuse" else (),
@@ -146,7 +149,7 @@ def _contents(files: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
     for name in files or ("-",):
         with _blamed_on(name):
             if name == "-":
-                content = click.get_binary_stream("stdin").read()
+                content = sys.stdin.buffer.read()
             else:
                 content = Path(name).read_bytes()
         yield name, content
