@@ -39,7 +39,7 @@ MACROS = {
     "debug": [("HARMONY_DEBUG", "1")],
     "coverage": [("CYTHON_TRACE_NOGIL", "1"), ("CYTHON_USE_SYS_MONITORING", "0")],
 }[MODE]
-C_FLAGS = ["-O0", "-g"] if MODE == "debug" else ["-O3"]
+C_FLAGS = ["-O0", "-g"] if MODE == "debug" else ["-O3", "-g0"]
 
 
 class BuildTables(build_ext):

@@ -1,0 +1,85 @@
+"""Growth: twice the text takes at most 2.3 times the steps, on the texts that make tokenizers
+quadratic.
+
+Steps are counted by the debug build, not timed: every code point examined, table slot probed, key
+compared, and all of it once more where something is looked at again. test_growth_callgrind.py holds
+the release build to the same.
+"""
+
+import base64
+
+import pytest
+from families import FAMILIES
+from hypothesis import given, settings
+from scale import scaled
+from strategies import texts
+
+import harmony
+from harmony import _bpe
+
+pytestmark = pytest.mark.skipif(
+    _bpe.build_mode() != "debug",
+    reason="steps are counted in the debug build (HARMONY_BUILD=debug)",
+)
+
+AT_MOST = 2.3
+KIBIBYTE = 2**10
+
+
+def steps(tokenizer, text: str) -> int:
+    _bpe.reset_steps()
+    tokenizer.count_tokens(text)
+    return _bpe.steps()
+
+
+def assert_linear(tokenizer, make, smallest: int, largest: int) -> None:
+    """`make` gives a text of any size asked for between these two, in any unit."""
+    size = smallest
+    before = steps(tokenizer, make(size))
+    assert before >= len(make(size)) / 4, "each character is looked at"
+    while size < largest:
+        size *= 2
+        after = steps(tokenizer, make(size))
+        assert after <= AT_MOST * before, (
+            f"size {size} takes {after / before:.2f} times the steps of half of it"
+        )
+        before = after
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_families(tokenizer, family):
+    assert_linear(tokenizer, FAMILIES[family], 64 * KIBIBYTE, 8192 * KIBIBYTE)
+
+
+@settings(max_examples=max(20, scaled(100)))
+@given(texts(3).filter(bool))
+def test_anything_repeated(tokenizer, unit):
+    """No family we thought of: hypothesis looks for a text whose repetition grows faster than its
+    length."""
+    few = 1 + 4 * KIBIBYTE // len(unit)
+    assert_linear(tokenizer, unit.__mul__, few, 4 * few)
+
+
+@pytest.mark.parametrize(
+    "family", ["one letter", "random lower-case letters", "apostrophes", "random kana"]
+)
+def test_loaded_vocabularies(tmp_path, family):
+    """Other vocabularies merge with a heap: n log n."""
+    tokens = [bytes([byte]) for byte in range(256)] + [
+        b"th",
+        b"he",
+        b"the",
+        b"aa",
+        b"aaaa",
+        b"a" * 8,
+        b"''",
+        b"ab",
+    ]
+    path = tmp_path / "small.tiktoken"
+    path.write_bytes(
+        b"".join(b"%s %d\n" % (base64.b64encode(token), rank) for rank, token in enumerate(tokens))
+    )
+    small = harmony.Tokenizer.from_tiktoken_file(
+        path, pattern=r"(?s:.+)", special_tokens={}, name="small"
+    )
+    assert_linear(small, FAMILIES[family], 64 * KIBIBYTE, 256 * KIBIBYTE)

@@ -1,0 +1,109 @@
+"""Long texts: memory stays in proportion, Ctrl-C is heard."""
+
+import pytest
+from processes import run
+
+from harmony._bpe import build_mode
+
+MEBIBYTE = 2**20
+# The debug build is an order of magnitude slower, and proportions show at any size.
+SHRINK = 8 if build_mode() == "debug" else 1
+
+# The text is made of equal parts: making random text whole would take more memory than the call
+# that is measured.
+MEASURE_MEMORY = """
+import resource, sys
+import harmony
+from families import FAMILIES
+
+method, family, n_bytes = sys.argv[1], sys.argv[2], int(sys.argv[3])
+tokenizer = harmony.get_tokenizer("o200k_harmony")
+call = getattr(tokenizer, method)
+text = FAMILIES[family](2**16) * (n_bytes // 2**16)
+call("warm up")
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+call(text)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+def memory_per_byte(method: str, family: str, n_mebibytes: int) -> float:
+    """Memory that one call takes at its peak, beside its text: bytes for each byte of the text."""
+    n_bytes = n_mebibytes * MEBIBYTE // SHRINK
+    return int(run(MEASURE_MEMORY, method, family, str(n_bytes))) * 1024 / n_bytes
+
+
+MANY_PIECES = ["contractions", "newline then spaces", "random bytes as latin-1"]
+ONE_PIECE = ["one letter", "starts of special tokens", "spaces, a letter at the end", "emoji"]
+
+
+@pytest.mark.parametrize("family", MANY_PIECES + ONE_PIECE)
+def test_memory_of_an_array_of_ids(family):
+    """At most one id of four bytes to the byte, half as much again while their buffer grows, a
+    UTF-8 copy."""
+    assert memory_per_byte("encode_to_numpy", family, 64) < 8
+
+
+@pytest.mark.parametrize("family", MANY_PIECES)
+def test_memory_of_a_list_of_ids(family):
+    """A pointer of eight bytes for each id on top; the ints themselves are shared."""
+    assert memory_per_byte("encode", family, 16) < 16
+
+
+@pytest.mark.parametrize("family", MANY_PIECES)
+def test_counting_keeps_no_ids(family):
+    assert memory_per_byte("count_tokens", family, 16) < 1.5
+
+
+@pytest.mark.parametrize("method", ["encode_to_numpy", "count_tokens"])
+def test_memory_of_one_long_piece_that_is_hard_to_merge(method):
+    assert memory_per_byte(method, "random lower-case letters", 4) < 8
+
+
+# No clock on the wall: a timer that counts the processor time of this process rings before half of
+# the work is done, and the part of it done when the call ends is compared with the whole.
+INTERRUPT = """
+import signal, sys, time
+import harmony
+from families import FAMILIES
+
+method, family, n_bytes = sys.argv[1], sys.argv[2], int(sys.argv[3])
+tokenizer = harmony.get_tokenizer("o200k_harmony")
+call = getattr(tokenizer, method)
+text = FAMILIES[family](n_bytes)
+
+
+def processor_time():
+    start = time.process_time()
+    try:
+        call(text)
+    except KeyboardInterrupt:
+        interrupted = True
+    else:
+        interrupted = False
+    return time.process_time() - start, interrupted
+
+
+whole, _ = processor_time()
+signal.signal(signal.SIGPROF, lambda *_: signal.raise_signal(signal.SIGINT))
+signal.setitimer(signal.ITIMER_PROF, 0.4 * whole)
+part, interrupted = processor_time()
+assert interrupted, "nobody heard the signal"
+assert tokenizer.encode("hello world") == [24912, 2375]
+print(part / whole)
+"""
+
+
+@pytest.mark.parametrize(
+    "method, family, n_mebibytes",
+    [
+        ("encode", "contractions", 16),
+        ("encode_ordinary", "random bytes as latin-1", 8),
+        ("encode_to_numpy", "one letter", 64),
+        ("encode_to_numpy", "random lower-case letters", 4),
+        ("count_tokens", "newline then spaces", 16),
+        ("count_tokens", "random lower-case letters", 4),
+    ],
+)
+def test_ctrl_c_stops_a_long_call(method, family, n_mebibytes):
+    assert float(run(INTERRUPT, method, family, str(n_mebibytes * MEBIBYTE))) < 0.8
