@@ -1,0 +1,1 @@
+"""Benchmarks of `harmony` against its peers. Start at README.md in this folder."""
