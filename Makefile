@@ -57,7 +57,7 @@ lint: $(VENV)/.tests
 	$(PY) $(INSTALL) 'ruff>=0.8' 'cython-lint>=0.16' 'codespell>=2.3'
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
-	$(VENV)/bin/cython-lint harmony
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cython-lint harmony
 	$(VENV)/bin/codespell harmony scripts docs README.md CHANGELOG.md CONTRIBUTING.md
 
 types: $(VENV)/.tests

@@ -6,6 +6,7 @@ Public names are loaded on first use.
 """
 
 from importlib import import_module as _import_module
+from typing import Any as _Any
 
 __version__ = "0.1.0"
 
@@ -25,7 +26,7 @@ _MODULE_OF = {
 __all__ = [*_MODULE_OF, "__version__"]
 
 
-def __getattr__(name: str) -> object:
+def __getattr__(name: str) -> _Any:
     if name not in _MODULE_OF:
         raise AttributeError(f"module 'harmony' has no attribute {name!r}")
     value = getattr(_import_module(f"harmony.{_MODULE_OF[name]}"), name)

@@ -1,5 +1,5 @@
 from collections.abc import Iterable, Sequence
-from typing import Literal, final
+from typing import Any, Literal, final
 
 import numpy
 from numpy.typing import NDArray
@@ -11,8 +11,8 @@ _Ids = Iterable[int] | Buffer
 
 @final
 class RankTables:
-    arrays: dict[str, NDArray]
-    def __new__(cls, arrays: dict[str, NDArray]) -> Self: ...
+    arrays: dict[str, NDArray[Any]]
+    def __new__(cls, arrays: dict[str, NDArray[Any]]) -> Self: ...
     def id_of(self, token: Buffer) -> int | None: ...
 
 @final

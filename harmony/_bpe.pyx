@@ -188,11 +188,11 @@ cdef inline uint32_t find_pair(const Tables* t, uint32_t left, uint32_t right) n
 cdef inline uint32_t find_short(const Tables* t, uint64_t word_0, uint64_t key_1) noexcept nogil:
     cdef uint64_t bucket = (word_0 ^ key_1 * MULTIPLIER_1) * MULTIPLIER_2 >> t.short_shift
     cdef const uint64_t* record
-    cdef int k
+    cdef int _k
     while True:
         check_index(bucket, t.n_short_buckets, "the buckets of short tokens")
         record = t.short_records + bucket * (2 * BUCKET)
-        for k in range(BUCKET):
+        for _k in range(BUCKET):
             count_steps(1)
             if record[0] == word_0 and record[1] & RECORD_KEY == key_1:
                 return <uint32_t>(record[1] >> 28)
@@ -225,7 +225,8 @@ cdef uint32_t find_long(const Tables* t, const uint8_t* piece, size_t n_bytes) n
         if slot == EMPTY_SLOT:
             return NO_ID
         token = <uint32_t>slot
-        if (slot >> 32) == <uint32_t>value and token < t.n_ids and token_length(t, token) == n_bytes:
+        if ((slot >> 32) == <uint32_t>value and token < t.n_ids
+                and token_length(t, token) == n_bytes):
             count_steps(n_bytes // 8)
             if memcmp(t.token_bytes + t.token_starts[token], piece, n_bytes) == 0:
                 return token
@@ -467,7 +468,7 @@ cdef uint32_t longest_match(const Tables* t, const uint8_t* text, size_t n_bytes
         key |= text[1]
     low = u32_at(t.prefix_starts, key, 65537)
     high = u32_at(t.prefix_starts, key + 1, 65537)
-    while low < high:       # tokens before `low` are not greater than the text; from `high`, greater
+    while low < high:       # tokens before `low` are not greater than the text, from `high` on are
         middle = (low + high) >> 1
         token = u32_at(t.sorted_ids, middle, t.n_sorted)
         length = token_length(t, token)
@@ -605,7 +606,8 @@ cdef Status encode_stretch(
         if text.piece_ends:
             ends = text.piece_ends + next_given[0]
             n_ends = 0
-            while next_given[0] < text.n_piece_ends and ends[n_ends] <= stop and n_ends < ENDS_AT_ONCE:
+            while (next_given[0] < text.n_piece_ends and ends[n_ends] <= stop
+                   and n_ends < ENDS_AT_ONCE):
                 next_given[0] += 1
                 n_ends += 1
             if n_ends == 0:
@@ -811,7 +813,7 @@ cdef object utf8_of(str text):
 
 
 def bytes_of(text):
-    """`text`, which is no str, as bytes or a contiguous buffer of bytes. TypeError if it is none."""
+    """`text`, which is no str, as bytes or a contiguous buffer of them; TypeError if it is none."""
     if isinstance(text, bytes):
         return text
     if not PyObject_CheckBuffer(text):
@@ -1000,7 +1002,9 @@ cdef class Codec:
 
     # ids -> bytes
 
-    cdef bint find_bytes(self, uint32_t token, const uint8_t** start, Py_ssize_t* n_bytes) noexcept nogil:
+    cdef bint find_bytes(
+        self, uint32_t token, const uint8_t** start, Py_ssize_t* n_bytes
+    ) noexcept nogil:
         """The bytes of an id, ordinary or special; False if there is no such token."""
         cdef const Tables* t = &self.ranks.tables
         cdef Py_ssize_t low, high, middle

@@ -17,6 +17,8 @@ try:
 except ImportError:
     sys.exit("harmony: error: the command needs click: python -m pip install 'cyharmony[cli]'")
 
+_Command = Callable[..., None]
+
 ENCODINGS = ("o200k_harmony", "o200k_base")
 
 _files = click.argument("files", nargs=-1, metavar="[FILE]...")
@@ -26,7 +28,7 @@ _encoding = click.option(
 _as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object for each file.")
 
 
-def _special_options(default: str) -> Callable[[Callable], Callable]:
+def _special_options(default: str) -> Callable[[_Command], _Command]:
     """The policy for text that looks like a special token, as options of a command."""
     policy = click.option(
         "--special",
@@ -148,10 +150,7 @@ def _contents(files: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
     """Name and content of each file; "-", and no file at all, is standard input."""
     for name in files or ("-",):
         with _blamed_on(name):
-            if name == "-":
-                content = sys.stdin.buffer.read()
-            else:
-                content = Path(name).read_bytes()
+            content = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
         yield name, content
 
 
@@ -170,7 +169,7 @@ def _read_ids(name: str, content: bytes) -> list[int]:
     try:
         text = content.decode("ascii").strip()
         if text.startswith("["):
-            return json.loads(text)
+            return list(json.loads(text))
         if text.startswith("{"):
             return [token for line in text.splitlines() for token in json.loads(line)["ids"]]
         return [int(word) for word in text.split()]

@@ -71,7 +71,7 @@ def build_rank_tables(
         pairs = _all_splits(id_of)
     else:
         pairs = [(*pair, merged) for merged, pair in final_pairs.items()]
-    tables = {
+    tables: Tables = {
         "token_bytes": np.frombuffer(b"".join(tokens), dtype=np.uint8),
         "token_starts": starts,
         "byte_ids": np.array([id_of[bytes([b])] for b in range(256)], dtype=np.uint32),

@@ -12,7 +12,7 @@ import functools
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harmony.errors import HarmonyError
 
@@ -51,7 +51,7 @@ def _shared_beginning(names: Iterable[str]) -> str:
 
 
 @functools.lru_cache(maxsize=64)
-def _pattern_of(names: frozenset[str], for_str: bool) -> re.Pattern:
+def _pattern_of(names: frozenset[str], for_str: bool) -> re.Pattern[Any]:
     """Any of these names; where several start at one place, the longest."""
     # What all names begin with comes first, so that the engine skips to it quickly, and then one
     # branch for each next character: the names that matter are not behind 1,080 reserved ones.

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     Text = str | Buffer
     TokenIds = Iterable[int] | Buffer
     SpecialNames = Literal["all"] | Collection[str]
+    _Span = tuple[int, int, int]  # start, stop, id
 
 # The split pattern of o200k, as tiktoken writes it. It is never run: _pretokenize.pyx is compiled
 # from it by hand. A rank file loaded with exactly this pattern uses that scanner too.
@@ -125,7 +126,7 @@ class Tokenizer:
         allowed_special: SpecialNames = _NONE_ALLOWED,
         disallowed_special: SpecialNames = "all",
     ) -> NDArray[np.uint32]:
-        """As `encode`: uint32 array, 1-D, that owns its memory and may be written to."""
+        """As `encode`: uint32 array, 1-D, the caller's own, writeable."""
         resolved = self._resolve(text, allowed_special, disallowed_special)
         return np.asarray(self._codec.encode_buffer(*resolved))
 
@@ -264,7 +265,7 @@ class Tokenizer:
 
     # helpers
 
-    def _identity(self) -> tuple:
+    def _identity(self) -> tuple[Any, ...]:
         """What two equal tokenizers have in common."""
         return type(self), self.name
 
@@ -272,7 +273,7 @@ class Tokenizer:
         """Ends of the pieces of `text` in bytes; None: the compiled scanner finds them."""
         return None
 
-    def _piece_ends_between(self, text: Text, spans: list) -> NDArray[np.intp] | None:
+    def _piece_ends_between(self, text: Text, spans: list[_Span]) -> NDArray[np.intp] | None:
         """The same for a text in which `spans` are special tokens."""
         return None
 
@@ -282,7 +283,7 @@ class Tokenizer:
 
     def _resolve(
         self, text: Text, allowed_special: SpecialNames, disallowed_special: SpecialNames
-    ) -> tuple[Text, list[tuple[int, int, int]] | None, NDArray[np.intp] | None]:
+    ) -> tuple[Text, list[_Span] | None, NDArray[np.intp] | None]:
         """The arguments of the compiled encoder: text, special tokens in it, ends of pieces."""
         specials = self._specials
         if not isinstance(text, str):
@@ -307,7 +308,7 @@ class Tokenizer:
         spans = list(specials.spans(text, allowed))
         return text, spans, self._piece_ends_between(text, spans)
 
-    def _checked(self, allowed: frozenset) -> frozenset[str]:
+    def _checked(self, allowed: frozenset[Any]) -> frozenset[str]:
         """The names of special tokens among `allowed`; ValueError for what cannot be one."""
         for name in allowed:
             if not isinstance(name, str):
@@ -338,9 +339,9 @@ class LoadedTokenizer(Tokenizer):
         super().__init__(name, ranks_from(tokens), special_tokens)
         self._path = path
         self._pattern = pattern
-        self._splitter = None
+        self._splitter: Any = None
         if pattern != O200K_PATTERN:
-            import regex
+            import regex  # type: ignore[import-untyped]
 
             try:
                 self._splitter = regex.compile(pattern)
@@ -350,7 +351,7 @@ class LoadedTokenizer(Tokenizer):
     def _piece_ends(self, text: Text) -> NDArray[np.intp] | None:
         return self._piece_ends_between(text, [])
 
-    def _piece_ends_between(self, text: Text, spans: list) -> NDArray[np.intp] | None:
+    def _piece_ends_between(self, text: Text, spans: list[_Span]) -> NDArray[np.intp] | None:
         if self._splitter is None:
             return None
         content = to_utf8(text)
@@ -358,7 +359,7 @@ class LoadedTokenizer(Tokenizer):
             content = bytes(content)
         ends: list[int] = []
         start = 0
-        for stop, resume, _ in [*spans, (len(content), None, None)]:
+        for stop, resume, _ in [*spans, (len(content), len(content), 0)]:
             self._split(content[start:stop], start, ends)
             start = resume
         return np.array(ends, dtype=np.intp)
@@ -382,7 +383,7 @@ class LoadedTokenizer(Tokenizer):
                 "a split pattern must cover every text"
             )
 
-    def _identity(self) -> tuple:
+    def _identity(self) -> tuple[Any, ...]:
         specials = frozenset(self._specials.ids.items())
         return type(self), self._path, self._sha256, self._pattern, specials, self.name
 

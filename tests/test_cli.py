@@ -1,4 +1,4 @@
-"""The `harmony` command: what it writes, and one line and a non-zero exit when something is wrong."""
+"""The `harmony` command: what it writes, and what it says when something is wrong."""
 
 import json
 import subprocess
@@ -136,8 +136,12 @@ def test_input_that_is_no_text(run):
 
 
 @pytest.mark.parametrize(
-    "ids", [b"1 two 3", b"[1, 2", b"[1, [2]]", b"[1.5]", b'{"file": 1}', b"-1", b"4294967296", b"201089", b"\xff"]
-)  # fmt: skip
+    "ids",
+    [
+        *(b"1 two 3", b"[1, 2", b"[1, [2]]", b"[1.5]", b'{"file": 1}', b"\xff"),
+        *(b"-1", b"4294967296", b"201089"),
+    ],
+)
 def test_input_that_is_no_list_of_ids(run, ids):
     assert failed_with_one_line(run("decode", stdin=ids))
 
