@@ -50,20 +50,31 @@ def _shared_beginning(names: Iterable[str]) -> str:
     return first[:length]
 
 
+# Names that branch more often than this on their way, as those of special tokens never do, are
+# tried one by one from there on: patterns cannot be nested without end.
+MOST_BRANCHINGS = 12
+
+
 @functools.lru_cache(maxsize=64)
 def _pattern_of(names: frozenset[str], for_str: bool) -> re.Pattern[Any]:
     """Any of these names; where several start at one place, the longest."""
-    # What all names begin with comes first, so that the engine skips to it quickly, and then one
-    # branch for each next character: the names that matter are not behind 1,080 reserved ones.
-    shared = _shared_beginning(names)
-    # In this order a name comes before its own beginnings, which makes the longest win.
-    rest = sorted((name[len(shared) :] for name in names), reverse=True)
-    branches = [
-        re.escape(first) + f"(?:{'|'.join(re.escape(name[1:]) for name in group)})"
-        for first, group in itertools.groupby(rest, lambda name: name[:1])
-    ]
-    pattern = f"{re.escape(shared)}(?:{'|'.join(branches)})"
+    # Sorted like this, a name comes before its own beginnings, which makes the longest win.
+    pattern = _any_of(sorted(names, reverse=True), MOST_BRANCHINGS)
     return re.compile(pattern if for_str else pattern.encode("utf-8", "surrogatepass"))
+
+
+def _any_of(names: list[str], most_branchings: int) -> str:
+    """A pattern for any of these names, which decides by one character at a time: to try 1,091
+    names in turn wherever one might begin would take hundreds of times as long."""
+    if len(names) == 1 or most_branchings == 0:
+        return "|".join(map(re.escape, names))
+    shared = _shared_beginning(names)
+    rest = [name[len(shared) :] for name in names]
+    branches = [
+        _any_of(list(group), most_branchings - 1)
+        for _, group in itertools.groupby(rest, lambda name: name[:1])
+    ]
+    return f"{re.escape(shared)}(?:{'|'.join(branches)})"
 
 
 class SpecialTokens:

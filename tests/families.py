@@ -41,6 +41,10 @@ FAMILIES: dict[str, Callable[[int], str]] = {
     "random bytes as latin-1": _random_bytes_as_latin1,
     "random lower-case letters": _random_lower,
     "random kana": _random_kana,
+    # Runs with tokens of many lengths, none of which fits: the greedy choice is wrong again and again.
+    "dashes": _repeat("-"),
+    "equals signs": _repeat("="),
+    "laughter": _repeat("lol"),
     # One piece that the first alternative reads to the end before it finds no lower-case letter.
     "upper-case letters": _repeat("A"),
     # Each change of class is a place where the letter alternatives can start, or go back to.

@@ -24,6 +24,8 @@ pytestmark = pytest.mark.skipif(
 
 AT_MOST = 2.3
 KIBIBYTE = 2**10
+# A few families take hundreds of steps to the byte. Doubling ends where one text takes this many.
+MANY_STEPS = 150_000_000
 
 
 def steps(tokenizer, text: str) -> int:
@@ -37,7 +39,7 @@ def assert_linear(tokenizer, make, smallest: int, largest: int) -> None:
     size = smallest
     before = steps(tokenizer, make(size))
     assert before >= len(make(size)) / 4, "each character is looked at"
-    while size < largest:
+    while size < largest and before < MANY_STEPS:
         size *= 2
         after = steps(tokenizer, make(size))
         assert after <= AT_MOST * before, (
