@@ -9,6 +9,7 @@ cdef struct Tables:
     size_t n_token_bytes
     const uint32_t* token_starts        # n_ids + 1
     uint32_t n_ids
+    size_t longest                      # bytes of the longest token
     const uint32_t* byte_ids            # 256
     const uint32_t* byte_pairs          # 65536
     const uint64_t* short_records       # n_short_buckets * 4 * 2

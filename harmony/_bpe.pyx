@@ -240,7 +240,7 @@ cdef inline uint32_t find_token(
     cdef uint8_t copy[16]
     cdef uint64_t word_0, key_1
     if n_bytes > SHORT_LENGTH:
-        return find_long(t, piece, n_bytes)
+        return find_long(t, piece, n_bytes) if n_bytes <= t.longest else NO_ID
     if n_readable < 16:
         memcpy(copy, piece, n_bytes)
         piece = copy
@@ -683,6 +683,7 @@ cdef class RankTables:
         for i in range(n_ids):
             if t.token_starts[i] > t.token_starts[i + 1]:
                 raise VocabularyError(f"the bytes of token {i} end before they start")
+            t.longest = max(t.longest, <size_t>(t.token_starts[i + 1] - t.token_starts[i]))
         if t.token_starts[n_ids] != t.n_token_bytes:
             raise VocabularyError("the token bytes do not end where the last token does")
         t.byte_ids = u32_pointer(arrays, "byte_ids", 256)

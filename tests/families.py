@@ -41,7 +41,7 @@ FAMILIES: dict[str, Callable[[int], str]] = {
     "random bytes as latin-1": _random_bytes_as_latin1,
     "random lower-case letters": _random_lower,
     "random kana": _random_kana,
-    # Runs with tokens of many lengths, none of which fits: the greedy choice is wrong again and again.
+    # Tokens of many lengths compete for such runs: the longest one is wrong again and again.
     "dashes": _repeat("-"),
     "equals signs": _repeat("="),
     "laughter": _repeat("lol"),
