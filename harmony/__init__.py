@@ -1,8 +1,11 @@
 """The harmony format and its tokenizer.
 
 text      ->  special_tokens  ->  _pretokenize  ->  _bpe  ->  ids        joined by tokenizer.py
+messages  ->  tool_schema, header  ->  render  ->  ids                   uses tokenizer.py
+                                                            both joined by encoding.py
 
-Public names are loaded on first use.
+Public names are loaded on first use: the message types, and pydantic with them, only by those who
+render or parse.
 """
 
 from importlib import import_module as _import_module
@@ -10,18 +13,36 @@ from typing import Any as _Any
 
 __version__ = "0.1.0"
 
-_MODULE_OF = {
-    "HarmonyEncoding": "encoding",
-    "HarmonyEncodingName": "encoding",
-    "load_harmony_encoding": "encoding",
-    "Tokenizer": "tokenizer",
-    "get_tokenizer": "tokenizer",
-    "raise_disallowed_special_token": "special_tokens",
-    "HarmonyError": "errors",
-    "InvalidUtf8Error": "errors",
-    "UnknownTokenError": "errors",
-    "VocabularyError": "errors",
+_NAMES_OF_MODULE = {
+    "encoding": ["HarmonyEncoding", "HarmonyEncodingName", "load_harmony_encoding"],
+    "tokenizer": ["Tokenizer", "get_tokenizer"],
+    "messages": [
+        "Author",
+        "ChannelConfig",
+        "Content",
+        "Conversation",
+        "DeveloperContent",
+        "Message",
+        "ReasoningEffort",
+        "RenderConversationConfig",
+        "RenderOptions",
+        "Role",
+        "SystemContent",
+        "TextContent",
+        "ToolDescription",
+        "ToolNamespaceConfig",
+    ],
+    "special_tokens": ["raise_disallowed_special_token"],
+    "errors": [
+        "HarmonyError",
+        "InvalidUtf8Error",
+        "ParseError",
+        "RenderError",
+        "UnknownTokenError",
+        "VocabularyError",
+    ],
 }
+_MODULE_OF = {name: module for module, names in _NAMES_OF_MODULE.items() for name in names}
 
 __all__ = [*_MODULE_OF, "__version__"]
 

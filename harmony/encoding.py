@@ -1,15 +1,31 @@
-"""HarmonyEncoding: the tokenizer under the name that openai_harmony gives it."""
+"""HarmonyEncoding: tokenizer and rendering under the name that people know.
+
+    text      <->  ids    tokenizer.py, which this class extends
+    messages   ->  ids    render.py
+
+Whoever only wants the tokenizer never loads pydantic: the message types come with the first call
+that renders.
+"""
 
 from __future__ import annotations
 
 import enum
 import functools
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from harmony.special_tokens import O200K_HARMONY_SPECIALS
 from harmony.tokenizer import Tokenizer
 from harmony.vocabulary import o200k_ranks
 
+if TYPE_CHECKING:
+    from harmony.messages import (
+        Conversation,
+        Message,
+        RenderConversationConfig,
+        RenderOptions,
+        Role,
+    )
 
 class HarmonyEncodingName(str, enum.Enum):
     """The encodings there are."""
@@ -20,6 +36,11 @@ class HarmonyEncodingName(str, enum.Enum):
         return self.value
 
 
+@functools.cache
+def _render() -> Any:
+    return import_module("harmony.render")
+
+
 class HarmonyEncoding(Tokenizer):
     """The encoding of the gpt-oss models: o200k_harmony. Get it from `load_harmony_encoding`."""
 
@@ -27,8 +48,40 @@ class HarmonyEncoding(Tokenizer):
     _refuses_unknown_names = False
 
     def __init__(self) -> None:
-        names = HarmonyEncodingName.HARMONY_GPT_OSS.value
-        super().__init__(names, o200k_ranks(), O200K_HARMONY_SPECIALS)
+        name = HarmonyEncodingName.HARMONY_GPT_OSS.value
+        super().__init__(name, o200k_ranks(), O200K_HARMONY_SPECIALS)
+
+    # messages -> ids
+
+    def render_conversation_for_completion(
+        self,
+        conversation: Conversation,
+        next_turn_role: Role,
+        config: RenderConversationConfig | None = None,
+    ) -> list[int]:
+        """Ids of `conversation`, then the beginning of a message of `next_turn_role`: the prompt
+        for a model. Raises RenderError (a HarmonyError) for a message that the format cannot
+        express, ValueError for an unknown role, wrong fields and lone surrogates."""
+        return _render().render_conversation_for_completion(
+            self, conversation, next_turn_role, config
+        )
+
+    def render_conversation(
+        self, conversation: Conversation, config: RenderConversationConfig | None = None
+    ) -> list[int]:
+        """Ids of the messages of `conversation`, one after the other. Errors as above."""
+        return _render().render_conversation(self, conversation, config)
+
+    def render_conversation_for_training(
+        self, conversation: Conversation, config: RenderConversationConfig | None = None
+    ) -> list[int]:
+        """As `render_conversation`, but a final message of the assistant that comes last ends in
+        `<|return|>`, as a model ends it."""
+        return _render().render_conversation_for_training(self, conversation, config)
+
+    def render(self, message: Message, render_options: RenderOptions | None = None) -> list[int]:
+        """Ids of one message, from `<|start|>` to its end token. Errors as above."""
+        return _render().render_message(self, message, render_options)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return load_harmony_encoding, (self.name,)

@@ -11,6 +11,23 @@ class HarmonyError(RuntimeError):
     """Base of all errors of this package, under the name that openai_harmony gives it."""
 
 
+class RenderError(HarmonyError):
+    """A conversation cannot be written in the format: the caller's fault."""
+
+
+class ParseError(HarmonyError):
+    """Ids do not follow the format: the fault of whoever made them.
+
+    Attributes, None where nothing is known: `position`, the index of the id that was refused among
+    all ids fed (their number, if the stream ended too early); `token`, that id (None at the end of
+    the stream); `state`, the StreamState in which it came.
+    """
+
+    position: int | None = None
+    token: int | None = None
+    state: object = None
+
+
 class VocabularyError(HarmonyError):
     """A vocabulary or its table file is missing, damaged or not what it should be."""
 

@@ -1,0 +1,438 @@
+"""Messages -> ids.
+
+A conversation of plain objects (the classes of this package, with fields of the declared types) is
+written in one pass over the objects. Whatever else there is - subclasses with a `to_dict` of their
+own, fields that were assigned something else, errors of any kind - makes that pass give up without
+a result, and the conversation is read from its JSON (wire.py), as the reference reads every one.
+That decides what is accepted and which of several errors is raised; what it gives is plain, and is
+written by the same code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NoReturn, Protocol
+
+from harmony import wire
+from harmony.errors import HarmonyError, RenderError
+from harmony.header import PLAIN_HEADERS, ROLE_IDS, START, append_header, plain_text, refusal
+from harmony.messages import (
+    Author,
+    ChannelConfig,
+    Conversation,
+    DeveloperContent,
+    Message,
+    ReasoningEffort,
+    RenderConversationConfig,
+    RenderOptions,
+    Role,
+    SystemContent,
+    TextContent,
+    ToolDescription,
+    ToolNamespaceConfig,
+)
+from harmony.special_tokens import O200K_HARMONY_SPECIALS
+from harmony.tool_schema import NotPlainError, check_plain, namespace_text, tools_section
+
+RETURN = O200K_HARMONY_SPECIALS["<|return|>"]
+END = O200K_HARMONY_SPECIALS["<|end|>"]
+CALL = O200K_HARMONY_SPECIALS["<|call|>"]
+
+# Classes of messages whose fields are all there is to know. A subclass may be added if it leaves
+# `to_dict` and `to_json` alone.
+PLAIN_MESSAGE_CLASSES: set[type[Message]] = {Message}
+
+# What the pass over plain objects meets where there is something else, and its own refusals: all
+# are looked at again, in the order of the reference.
+_NOT_PLAIN = (
+    NotPlainError,
+    HarmonyError,
+    AttributeError,
+    KeyError,
+    TypeError,
+    UnicodeEncodeError,
+    RecursionError,
+)
+
+_Encode = Callable[[str], list[int]]
+
+
+class Tokenizer(Protocol):
+    """What rendering needs of a tokenizer."""
+
+    def encode_ordinary(self, text: str, /) -> list[int]:
+        """Ids of a text in which nothing is special."""
+
+
+def render_message(
+    tokenizer: Tokenizer, message: Message, options: RenderOptions | None = None
+) -> list[int]:
+    """Ids of one message, from `<|start|>` to its end token.
+
+    Raises RenderError for a message that the format cannot express, ValueError for fields of a
+    wrong type and for lone surrogates.
+    """
+    # Around the parameters of a tool there are 7 of the 127 nested containers the reference reads.
+    writer = _Writer(tokenizer.encode_ordinary, schema_depth=120)
+    writer.has_function_tools = False
+    if options is not None:
+        writer.has_function_tools = _flag(options.conversation_has_function_tools, False)
+        writer.take_common_options(options)
+    try:
+        return writer.message_ids(message)
+    except _NOT_PLAIN:
+        pass
+    wire.refuse_enormous([message])
+    plain = wire.read_message(wire.json_of(message, "message"), writer.exact_numbers)
+    writer.trust()
+    return writer.message_ids(plain)
+
+
+def render_conversation(
+    tokenizer: Tokenizer,
+    conversation: Conversation,
+    config: RenderConversationConfig | None = None,
+) -> list[int]:
+    """Ids of the messages one after another.
+
+    Raises RenderError for a message that the format cannot express, ValueError for fields of a
+    wrong type and for lone surrogates.
+    """
+    return _render(tokenizer, conversation, config)[1]
+
+
+def render_conversation_for_completion(
+    tokenizer: Tokenizer,
+    conversation: Conversation,
+    next_turn_role: Role | str,
+    config: RenderConversationConfig | None = None,
+) -> list[int]:
+    """As `render_conversation`, then the beginning of a message of `next_turn_role`.
+
+    Raises ValueError for an unknown role, too.
+    """
+    opening = _OPENINGS.get(_word_of(next_turn_role))
+    if opening is None:
+        _refuse_role(conversation, next_turn_role, config)
+    ids = _render(tokenizer, conversation, config)[1]
+    ids += opening
+    return ids
+
+
+def render_conversation_for_training(
+    tokenizer: Tokenizer,
+    conversation: Conversation,
+    config: RenderConversationConfig | None = None,
+) -> list[int]:
+    """As `render_conversation`, but an assistant's message on the final channel that comes last
+    ends in `<|return|>`, as it does when a model writes it.
+
+    Note that `auto_drop_analysis`, on by default, leaves out the reasoning before that message.
+    """
+    messages, ids = _render(tokenizer, conversation, config)
+    if messages:
+        last = messages[-1]
+        if last.author.role is Role.ASSISTANT and last.channel == "final":
+            ids[-1] = RETURN
+    return ids
+
+
+_OPENINGS: dict[str | None, list[int]] = {role: [START, *ids] for role, ids in ROLE_IDS.items()}
+
+
+def _word_of(role: Any) -> str | None:
+    """The word for a role, which may be text, or like an enumeration; None for anything else."""
+    if type(role) is Role:
+        return role._value_
+    if hasattr(role, "value"):
+        return str(role.value)
+    return role if isinstance(role, str) else None
+
+
+def _refuse_role(conversation: Any, role: Any, config: Any) -> NoReturn:
+    """Raise what is wrong, in the order of the reference: the role is not the first it looks at."""
+    if config is not None:
+        _ = config.auto_drop_analysis
+    text = wire.json_of(conversation, "conversation")
+    word = _word_of(role)
+    if word is None:
+        _ = role.value  # an AttributeError
+    wire.read_conversation(text, exact_numbers=False)
+    raise ValueError(f"unknown role: {word}")
+
+
+def _render(
+    tokenizer: Tokenizer, conversation: Any, config: Any
+) -> tuple[list[Message], list[int]]:
+    """The messages, plain if the conversation was not, and the ids of those that are kept."""
+    writer = _Writer(tokenizer.encode_ordinary, schema_depth=118)
+    drop_analysis = True
+    if config is not None:
+        drop_analysis = _flag(config.auto_drop_analysis, True)
+        writer.take_common_options(config)
+    try:
+        if type(conversation) is Conversation:
+            messages = conversation.__dict__["messages"]
+            if type(messages) is list:
+                return messages, writer.conversation_ids(messages, drop_analysis)
+    except _NOT_PLAIN:
+        pass
+    wire.refuse_enormous(getattr(conversation, "messages", ()))
+    text = wire.json_of(conversation, "conversation")
+    messages = wire.read_conversation(text, writer.exact_numbers)
+    writer.trust()
+    return messages, writer.conversation_ids(messages, drop_analysis)
+
+
+def _flag(value: Any, default: bool) -> bool:
+    """A switch of the reference: what is no bool, of Python or NumPy, leaves it at its default."""
+    if type(value) is bool:
+        return value
+    if type(value).__module__ == "numpy" and type(value).__name__ in ("bool", "bool_"):
+        return bool(value)
+    return default
+
+
+def _no_ids(text: str) -> list[int]:
+    return []
+
+
+class _Writer:
+    """Options of one call, and the writing of messages by them."""
+
+    __slots__ = (
+        "encode",
+        "exact_numbers",
+        "has_function_tools",
+        "messages",
+        "schema_depth",
+        "trusted",
+        "validate_headers",
+    )
+
+    def __init__(self, encode: _Encode, schema_depth: int) -> None:
+        self.encode = encode
+        self.schema_depth = schema_depth
+        self.validate_headers = False
+        self.exact_numbers = False
+        # None: not yet known, found out from `messages` when a system message asks.
+        self.has_function_tools: bool | None = None
+        self.messages: list[Message] | None = None
+        # Whether wire.py has read what is written, so that it needs no checks.
+        self.trusted = False
+
+    def take_common_options(self, options: Any) -> None:
+        # Options of openai_harmony are options, too; they know nothing of these.
+        self.validate_headers = bool(getattr(options, "validate_headers", False))
+        self.exact_numbers = bool(getattr(options, "exact_numbers", False))
+
+    def trust(self) -> None:
+        """From here on everything comes from wire.py; numbers are then what the reference reads."""
+        self.trusted = True
+        self.exact_numbers = True
+
+    def message_ids(self, message: Message) -> list[int]:
+        ids: list[int] = []
+        self.append_message(ids, self.encode, message, None)
+        return ids
+
+    def conversation_ids(self, messages: list[Message], drop_analysis: bool) -> list[int]:
+        self.messages = messages
+        self.has_function_tools = None
+        first_final = _first_final_if_last(messages) if drop_analysis else 0
+        encode = self.encode
+        ids: list[int] = []
+        for index, message in enumerate(messages):
+            if index < first_final and message.__dict__["channel"] == "analysis":
+                # Left out, but what the reference cannot read is an error here as well.
+                if not self.trusted:
+                    self.append_message([], _no_ids, message, index)
+                continue
+            self.append_message(ids, encode, message, index)
+        return ids
+
+    def append_message(
+        self, ids: list[int], encode: _Encode, message: Message, index: int | None
+    ) -> None:
+        """Append the ids of a message; `index` is None for one that stands alone."""
+        if type(message) not in PLAIN_MESSAGE_CLASSES:
+            raise NotPlainError
+        # Attributes of a pydantic model are far slower than the dict they are kept in.
+        fields = message.__dict__
+        author = fields["author"]
+        if type(author) is not Author:
+            raise NotPlainError
+        author = author.__dict__
+        role = author["role"]
+        if type(role) is not Role:
+            raise NotPlainError
+        role = role._value_
+        name = author["name"]
+        recipient = fields["recipient"]
+        channel = fields["channel"]
+        content_type = fields["content_type"]
+        header = PLAIN_HEADERS[role].get(channel)
+        if header and recipient is None and content_type is None and name is None:
+            ids += header
+        else:
+            append_header(ids, encode, role, name, recipient, channel, content_type)
+            if self.validate_headers:
+                self._check_header(role, name, recipient, channel, content_type, index)
+        content = fields["content"]
+        if type(content) is not list:
+            raise NotPlainError
+        for item in content:
+            kind = type(item)
+            if kind is TextContent:
+                text = item.__dict__["text"]
+                if type(text) is not str:
+                    raise NotPlainError
+                if not text.isascii():
+                    text.encode()  # for the UnicodeEncodeError of a lone surrogate
+            elif kind is SystemContent:
+                if role != "system":
+                    raise _misplaced("SystemContent", "system", role)
+                text = self._system_text(item.__dict__)
+            elif kind is DeveloperContent:
+                if role != "developer":
+                    raise _misplaced("DeveloperContent", "developer", role)
+                text = self._developer_text(item.__dict__)
+            else:
+                raise NotPlainError
+            ids += encode(text)
+        ids.append(CALL if recipient is not None and role == "assistant" else END)
+
+    def _check_header(
+        self,
+        role: str,
+        name: str | None,
+        recipient: str | None,
+        channel: str | None,
+        content_type: str | None,
+        index: int | None,
+    ) -> None:
+        reason = refusal(role, name, recipient, channel, content_type)
+        if reason:
+            where = "message" if index is None else f"message {index}"
+            raise RenderError(f"{where}: {reason}")
+
+    def _system_text(self, fields: dict[str, Any]) -> str:
+        sections = []
+        lines = []
+        if (identity := fields["model_identity"]) is not None:
+            lines.append(plain_text(identity))
+        if (cutoff := fields["knowledge_cutoff"]) is not None:
+            lines.append("Knowledge cutoff: " + plain_text(cutoff))
+        if (date := fields["conversation_start_date"]) is not None:
+            lines.append("Current date: " + plain_text(date))
+        if lines:
+            sections.append("\n".join(lines))
+        if (effort := fields["reasoning_effort"]) is not None:
+            if type(effort) is not ReasoningEffort:
+                raise NotPlainError
+            sections.append("Reasoning: " + effort._value_.lower())
+        if (tools := fields["tools"]) is not None and (text := self._tools_text(tools)):
+            sections.append(text)
+        if (config := fields["channel_config"]) is not None and (text := self._channels(config)):
+            sections.append(text)
+        return "\n\n".join(sections)
+
+    def _developer_text(self, fields: dict[str, Any]) -> str:
+        sections = []
+        if (instructions := fields["instructions"]) is not None:
+            sections += ["# Instructions", plain_text(instructions)]
+        if (tools := fields["tools"]) is not None and (text := self._tools_text(tools)):
+            sections.append(text)
+        return "\n\n".join(sections)
+
+    def _channels(self, config: ChannelConfig) -> str:
+        if type(config) is not ChannelConfig:
+            raise NotPlainError
+        channels = config.__dict__["valid_channels"]
+        required = config.__dict__["channel_required"]
+        if type(channels) is not list or type(required) is not bool:
+            raise NotPlainError
+        if not channels:
+            return ""
+        text = f"# Valid channels: {', '.join([plain_text(channel) for channel in channels])}."
+        if required:
+            text += " Channel must be included for every message."
+        if self.has_function_tools is None:
+            self.has_function_tools = _has_function_tools(self.messages or [])
+        if self.has_function_tools:
+            text += "\nCalls to these tools must go to the commentary channel: 'functions'."
+        return text
+
+    def _tools_text(self, namespaces: dict[str, ToolNamespaceConfig]) -> str:
+        if type(namespaces) is not dict:
+            raise NotPlainError
+        if not namespaces:
+            return ""
+        return tools_section(
+            [self._namespace(namespaces[plain_text(key)]) for key in sorted(namespaces)]
+        )
+
+    def _namespace(self, namespace: ToolNamespaceConfig) -> str:
+        if type(namespace) is not ToolNamespaceConfig:
+            raise NotPlainError
+        fields = namespace.__dict__
+        tools = fields["tools"]
+        if type(tools) is not list:
+            raise NotPlainError
+        if (description := fields["description"]) is not None:
+            plain_text(description)
+        return namespace_text(
+            plain_text(fields["name"]),
+            description,
+            [self._tool(tool) for tool in tools],
+            exact_numbers=self.exact_numbers,
+        )
+
+    def _tool(self, tool: ToolDescription) -> tuple[str, str, Any]:
+        if type(tool) is not ToolDescription:
+            raise NotPlainError
+        fields = tool.__dict__
+        parameters = fields["parameters"]
+        if parameters is not None and not self.trusted:
+            if type(parameters) is not dict:
+                raise NotPlainError
+            check_plain(parameters, self.schema_depth)
+        return plain_text(fields["name"]), plain_text(fields["description"]), parameters
+
+
+def _misplaced(kind: str, allowed: str, role: str) -> RenderError:
+    return RenderError(
+        f"{kind} may only appear in {allowed} messages, found in {role.capitalize()}"
+    )
+
+
+def _first_final_if_last(messages: list[Message]) -> int:
+    """Index of the first message on the final channel, if that is where the last assistant message
+    is; analysis before it is left out. Otherwise 0."""
+    for message in reversed(messages):
+        fields = message.__dict__
+        if fields["author"].__dict__["role"] is Role.ASSISTANT:
+            if fields["channel"] != "final":
+                return 0
+            break
+    else:
+        return 0
+    for index, message in enumerate(messages):
+        if message.__dict__["channel"] == "final":
+            return index
+    return 0
+
+
+def _has_function_tools(messages: list[Message]) -> bool:
+    """Whether any message, also one that is left out, defines functions."""
+    for message in messages:
+        content = message.__dict__["content"]
+        if type(content) is not list:
+            raise NotPlainError
+        for item in content:
+            if type(item) is DeveloperContent:
+                namespaces = item.__dict__["tools"]
+                functions = namespaces.get("functions") if namespaces else None
+                if functions and functions.__dict__["tools"]:
+                    return True
+    return False
