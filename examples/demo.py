@@ -1,4 +1,4 @@
-"""What `make demo` shows: real text to ids and back.
+"""What `make demo` shows: real text to ids and back, a conversation rendered, a completion parsed.
 
 The text is this repository's own prose, sources and test data, and a sample conversation.
 """
@@ -15,6 +15,7 @@ from rich.table import Table
 import harmony
 
 ROOT = Path(__file__).resolve().parents[1]
+CONVERSATION = ROOT / "examples" / "conversation.json"
 KINDS = {
     "prose (*.md)": ["*.md", "docs/**/*.md"],
     "Python sources": ["harmony/*.py", "scripts/*.py", "tests/**/*.py", "benchmarks/*.py"],
@@ -29,11 +30,16 @@ def main() -> None:
     encoding = harmony.load_harmony_encoding("HarmonyGptOss")
     show_one_sentence(console, encoding)
     show_files(console, encoding)
+    conversation = harmony.Conversation.from_json(CONVERSATION.read_text("utf-8"))
+    n_prompt = 3  # system, developer, user; what follows is what a model wrote, and a tool
+    prompt = harmony.Conversation.from_messages(conversation.messages[:n_prompt])
+    show_rendering(console, encoding, prompt)
+    show_stream(console, encoding, conversation.messages[n_prompt : n_prompt + 2])
 
 
 def show_one_sentence(console: Console, encoding: harmony.HarmonyEncoding) -> None:
     """The ids of one message of the sample conversation, and which text each stands for."""
-    conversation = json.loads((ROOT / "examples" / "conversation.json").read_text("utf-8"))
+    conversation = json.loads(CONVERSATION.read_text("utf-8"))
     text = next(m["content"] for m in conversation["messages"] if m["role"] == "user")
     ids = encoding.encode(text)
     console.print(f"\n[bold]{text}[/bold]\n{len(ids)} tokens: {ids}")
@@ -65,6 +71,43 @@ def show_files(console: Console, encoding: harmony.HarmonyEncoding) -> None:
             f"{n_bytes / seconds_to_encode(encoding, texts) / 1e6:.0f}",
         )
     console.print(table)
+
+
+def show_rendering(
+    console: Console, encoding: harmony.HarmonyEncoding, prompt: harmony.Conversation
+) -> None:
+    """A conversation as the model sees it."""
+    ids = encoding.render_conversation_for_completion(prompt, harmony.Role.ASSISTANT)
+    console.print(f"\n[bold]The prompt of the sample conversation[/bold], {len(ids)} tokens")
+    console.print(encoding.decode_utf8(ids), markup=False, highlight=False)
+
+
+def show_stream(
+    console: Console, encoding: harmony.HarmonyEncoding, written: list[harmony.Message]
+) -> None:
+    """A completion, read token by token as a server reads it, and the messages it holds."""
+    ids = [token for message in written for token in encoding.render(message)]
+    ids = ids[2:]  # `<|start|>assistant` is the end of the prompt
+    parser = harmony.StreamableParser(encoding, harmony.Role.ASSISTANT)
+    table = Table(title=f"\nA completion of {len(ids)} tokens, streamed")
+    for heading in ("token", "text", "state", "channel", "recipient", "delta"):
+        table.add_column(heading)
+    for token in ids:
+        parser.process(token)
+        table.add_row(
+            str(token),
+            repr(encoding.decode([token])),
+            parser.state.value,
+            parser.current_channel,
+            parser.current_recipient,
+            repr(parser.last_content_delta) if parser.last_content_delta else "",
+        )
+    parser.process_eos()
+    console.print(table)
+    for message in parser.messages:
+        console.print(message.to_json(), markup=False, highlight=False)
+    if [m.to_dict() for m in parser.messages] != [m.to_dict() for m in written]:
+        raise SystemExit("the parsed messages are not the ones that were rendered")
 
 
 def seconds_to_encode(encoding: harmony.HarmonyEncoding, texts: list[str]) -> float:

@@ -2,7 +2,8 @@
 
 text      ->  special_tokens  ->  _pretokenize  ->  _bpe  ->  ids        joined by tokenizer.py
 messages  ->  tool_schema, header  ->  render  ->  ids                   uses tokenizer.py
-                                                            both joined by encoding.py
+ids       ->  _parser  ->  header  ->  parser  ->  messages
+                                                            all three joined by encoding.py
 
 Public names are loaded on first use: the message types, and pydantic with them, only by those who
 render or parse.
@@ -32,6 +33,7 @@ _NAMES_OF_MODULE = {
         "ToolDescription",
         "ToolNamespaceConfig",
     ],
+    "parser": ["StreamState", "StreamableParser"],
     "special_tokens": ["raise_disallowed_special_token"],
     "errors": [
         "HarmonyError",
@@ -41,6 +43,7 @@ _NAMES_OF_MODULE = {
         "UnknownTokenError",
         "VocabularyError",
     ],
+    "drop_in": ["install_as_openai_harmony"],
 }
 _MODULE_OF = {name: module for module, names in _NAMES_OF_MODULE.items() for name in names}
 

@@ -1,16 +1,18 @@
-"""HarmonyEncoding: tokenizer and rendering under the name that people know.
+"""HarmonyEncoding: tokenizer, rendering and parsing under the name that people know.
 
     text      <->  ids    tokenizer.py, which this class extends
     messages   ->  ids    render.py
+    ids        ->  messages    parser.py
 
 Whoever only wants the tokenizer never loads pydantic: the message types come with the first call
-that renders.
+that renders or parses.
 """
 
 from __future__ import annotations
 
 import enum
 import functools
+from collections.abc import Iterable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +29,11 @@ if TYPE_CHECKING:
         Role,
     )
 
+_RETURN = O200K_HARMONY_SPECIALS["<|return|>"]
+_END = O200K_HARMONY_SPECIALS["<|end|>"]
+_CALL = O200K_HARMONY_SPECIALS["<|call|>"]
+
+
 class HarmonyEncodingName(str, enum.Enum):
     """The encodings there are."""
 
@@ -39,6 +46,11 @@ class HarmonyEncodingName(str, enum.Enum):
 @functools.cache
 def _render() -> Any:
     return import_module("harmony.render")
+
+
+@functools.cache
+def _parser() -> Any:
+    return import_module("harmony.parser")
 
 
 class HarmonyEncoding(Tokenizer):
@@ -82,6 +94,25 @@ class HarmonyEncoding(Tokenizer):
     def render(self, message: Message, render_options: RenderOptions | None = None) -> list[int]:
         """Ids of one message, from `<|start|>` to its end token. Errors as above."""
         return _render().render_message(self, message, render_options)
+
+    # ids -> messages
+
+    def parse_messages_from_completion_tokens(
+        self, tokens: Iterable[int], role: Role | None = None, *, strict: bool = True
+    ) -> list[Message]:
+        """The messages in `tokens`. `role`: whose message it is that `tokens` begin with, if
+        `<|start|>` and the role are in the prompt. Raises ParseError (a HarmonyError) at the first
+        token that the format does not allow; `strict=False` reads a first message without
+        `<|message|>`."""
+        return _parser().parse_messages_from_completion_tokens(self, tokens, role, strict=strict)
+
+    def stop_tokens(self) -> list[int]:
+        """Ids that end a message: `<|return|>`, `<|end|>`, `<|call|>`. A new list on each call."""
+        return [_RETURN, _END, _CALL]
+
+    def stop_tokens_for_assistant_actions(self) -> list[int]:
+        """Ids that end a turn of the assistant: `<|return|>`, `<|call|>`. A new list."""
+        return [_RETURN, _CALL]
 
     def __reduce__(self) -> tuple[Any, ...]:
         return load_harmony_encoding, (self.name,)

@@ -1,0 +1,186 @@
+"""Ids -> messages: StreamableParser. _parser.pyx has the automaton, header.py reads headers.
+
+    ids  ->  _parser  ->  header  ->  messages
+
+What is decided here: what arguments may be, and how parsers are copied and pickled.
+"""
+
+from __future__ import annotations
+
+import copy
+from array import array
+from collections.abc import Iterable
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harmony._parser import Parser, check_ids
+from harmony.messages import Message, Role
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from typing_extensions import Self
+
+    from harmony.encoding import HarmonyEncoding
+    from harmony.header import Header
+
+
+class StreamState(Enum):
+    """What a parser expects next."""
+
+    EXPECT_START = "ExpectStart"
+    HEADER = "Header"
+    CONTENT = "Content"
+
+
+_STATES = tuple(StreamState)
+_ROLES = {role.value: role for role in Role}
+
+
+class StreamableParser(Parser):
+    """Reads a stream of ids, one at a time, into messages.
+
+    `role`: the role of the first message, if `<|start|>` and the role are in the prompt and the
+    stream begins after them; None if it begins with `<|start|>`. `strict=False`: a stop token in a
+    header ends it; if the role was given, the text of the header is the message.
+
+    One parser serves one stream. It can be copied and pickled at any point.
+    """
+
+    def __init__(
+        self, encoding: HarmonyEncoding, role: Role | None, *, strict: bool = True
+    ) -> None:
+        # Each of these may raise; openai_harmony looks at the arguments in this order.
+        role_text = _role_text(role)
+        encoding._codec  # noqa: B018
+        is_strict = _checked_strict(strict)
+        super().__init__(encoding, _role_of(role_text), is_strict, _STATES)
+        self._arguments = encoding, role, is_strict
+
+    @property
+    def state_data(self) -> dict[str, Any]:
+        """The state with all that belongs to it: ids of the header, or header and content.
+
+        `content_tokens` are the ids of the text that has come out so far, encoded piece by piece as
+        it came out, not the ids that were fed. Costs as much as the content is long.
+        """
+        data: dict[str, Any] = {"state": self.state.value}
+        if self.state is StreamState.HEADER:
+            data["header_tokens"] = self._header_tokens()
+        elif self.state is StreamState.CONTENT:
+            data["header"] = _written(self._fields())
+            encode = self._arguments[0].encode_ordinary
+            data["content_tokens"] = [
+                token for chunk in self._content_chunks() for token in encode(chunk)
+            ]
+        return data
+
+    def copy(self) -> Self:
+        """A parser that stands where this one stands; from here on each goes its own way.
+
+        Its messages are new objects: what was assigned to those of this parser is not in them.
+        """
+        twin = type(self).__new__(type(self))
+        self._copy_into(twin)
+        twin.__dict__.update(self.__dict__)
+        return twin
+
+    __copy__ = copy
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        twin = self.copy()
+        memo[id(self)] = twin
+        arguments = twin.__dict__.pop("_arguments")
+        twin.__dict__.update(copy.deepcopy(twin.__dict__, memo), _arguments=arguments)
+        return twin
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        tokens, ends = self._recipe()
+        recipe = (type(self), *self._arguments, array("I", tokens), ends)
+        return _fed_again, recipe, self.__dict__
+
+
+def _fed_again(
+    parser_class: type[StreamableParser],
+    encoding: HarmonyEncoding,
+    role: Role | None,
+    strict: bool,
+    tokens: array[int],
+    ends: tuple[int, ...],
+) -> StreamableParser:
+    """Unpickle: a new parser, fed as the pickled one was. Encodings are pickled by name."""
+    parser = parser_class.__new__(parser_class)
+    StreamableParser.__init__(parser, encoding, role, strict=strict)
+    parser._feed_again(np.asarray(tokens, dtype=np.uint32), ends)
+    return parser
+
+
+def parse_messages_from_completion_tokens(
+    encoding: HarmonyEncoding,
+    tokens: Iterable[int],
+    role: Role | None = None,
+    *,
+    strict: bool = True,
+) -> list[Message]:
+    """The messages in `tokens`, all of them fed to a new StreamableParser, then the end.
+
+    Raises what the parser raises first; then nothing is returned.
+    """
+    ids: list[int] | tuple[int, ...] | NDArray[np.uint32] | None = _uint32_array(tokens)
+    if ids is None:
+        ids = tokens if type(tokens) is list or type(tokens) is tuple else list(tokens)
+    role_text = _role_text(role)
+    try:
+        is_strict = _checked_strict(strict)
+        parser = Parser(encoding, _role_of(role_text), is_strict, _STATES)
+    except (TypeError, ValueError):
+        # If the ids are wrong too, it is them that openai_harmony complains about.
+        check_ids(list(ids))
+        raise
+    parser._feed_all(ids)
+    return parser.process_eos().messages
+
+
+def _uint32_array(tokens: object) -> NDArray[np.uint32] | None:
+    """An array of ids as uint32, without a Python int for each; None for everything else, and for
+    arrays with a mistake in them, which is then found on the ordinary way."""
+    if not isinstance(tokens, np.ndarray) or tokens.ndim != 1 or tokens.dtype.kind not in "iu":
+        return None
+    if tokens.size and (tokens.min() < 0 or tokens.max() > 0xFFFFFFFF):
+        return None
+    return np.ascontiguousarray(tokens, dtype=np.uint32)
+
+
+def _role_text(role: Role | None) -> str | None:
+    return None if role is None else str(role.value)
+
+
+def _role_of(role_text: str | None) -> Role | None:
+    if role_text is None:
+        return None
+    if role_text not in _ROLES:
+        role_text.encode()  # UnicodeEncodeError for a surrogate, as in openai_harmony
+        raise ValueError(f"unknown role: {role_text}")
+    return _ROLES[role_text]
+
+
+def _checked_strict(strict: object) -> bool:
+    """The argument `strict`: a bool, numpy's included, or None, which is True."""
+    kind = type(strict)
+    if strict is None:
+        return True
+    if kind is bool or kind is np.bool_:
+        return bool(strict)
+    raise TypeError(f"argument 'strict': '{kind.__name__}' object cannot be converted to 'PyBool'")
+
+
+def _written(header: Header) -> dict[str, Any]:
+    """A Header in the shape of `state_data`."""
+    role, name, channel, recipient, content_type = header
+    return {
+        "author": {"role": role.value} if name is None else {"role": role.value, "name": name},
+        "recipient": recipient,
+        "channel": channel,
+        "content_type": content_type,
+    }
