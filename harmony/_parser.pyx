@@ -419,7 +419,6 @@ cdef Status append_all(
 
 cdef Status complete(Content* content) noexcept nogil:
     """Bring out everything: the content ends here."""
-    cdef int after
     content.delta = content.text.n
     # The ids after one without bytes stand before the bytes that were held already (format 5.3).
     if content.blocked and put_replacement(&content.text) != OK:

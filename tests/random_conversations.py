@@ -1,7 +1,8 @@
-"""Random conversations and JSON schemas, built with any library that has the classes of openai_harmony.
+"""Random conversations and JSON schemas, built with any library that has openai_harmony's classes.
 
-Everything comes from a `random.Random`: the same seed with another library makes the same conversation. Most are
-valid; the odd ones have fields assigned what the declared types forbid, subclasses, values JSON cannot hold.
+Everything comes from a `random.Random`: the same seed with another library makes the same
+conversation. Most are valid; the odd ones have fields assigned what the declared types forbid,
+subclasses, values JSON cannot hold.
 """
 
 import enum
@@ -92,7 +93,9 @@ def number(rng: random.Random, oddness: float) -> Any:
     if kind == 0:
         return rng.randrange(-5, 100)
     if kind == 1:
-        return rng.choice([2**53, 2**63, 2**64, -(2**63), 2**64 - 1, -(2**63) - 1]) + rng.randrange(-3, 4)
+        return rng.choice([2**53, 2**63, 2**64, -(2**63), 2**64 - 1, -(2**63) - 1]) + rng.randrange(
+            -3, 4
+        )
     if kind == 2:
         return rng.choice([-1, 1]) * rng.randrange(10 ** rng.randrange(1, 40))
     if kind == 3:
@@ -172,9 +175,9 @@ def schema(rng: random.Random, oddness: float, depth: int = 4) -> Any:
         members["type"] = types + ([5] if chance(rng, 0.2) else [])
     if kind == "object" and depth:
         members["properties"] = {
-            rng.choice(["a", "b", "c d", "é", "$x", 'q"', "日本", "type", "default", text(rng, oddness)]): schema(
-                rng, oddness, depth - 1
-            )
+            rng.choice(
+                ["a", "b", "c d", "é", "$x", 'q"', "日本", "type", "default", text(rng, oddness)]
+            ): schema(rng, oddness, depth - 1)
             for _ in range(rng.randrange(5))
         }
         if chance(rng, 0.6):
@@ -187,7 +190,8 @@ def schema(rng: random.Random, oddness: float, depth: int = 4) -> Any:
         members["oneOf"] = [schema(rng, oddness, depth - 1) for _ in range(rng.randrange(4))]
     if chance(rng, 0.5 if kind == "string" else 0.1):
         members["enum"] = [
-            value(rng, 0.0, 1) if chance(rng, 0.2) else text(rng, oddness) for _ in range(rng.randrange(4))
+            value(rng, 0.0, 1) if chance(rng, 0.2) else text(rng, oddness)
+            for _ in range(rng.randrange(4))
         ]
     if chance(rng, 0.3):
         members["default"] = value(rng, oddness)
@@ -213,7 +217,9 @@ def schema(rng: random.Random, oddness: float, depth: int = 4) -> Any:
                 "$defs",
             ]
         )
-        members[name] = schema(rng, oddness, depth - 1) if depth and chance(rng, 0.5) else value(rng, oddness)
+        members[name] = (
+            schema(rng, oddness, depth - 1) if depth and chance(rng, 0.5) else value(rng, oddness)
+        )
     if chance(rng, 0.04):
         name = rng.choice(
             [
@@ -242,7 +248,9 @@ def parameters(rng: random.Random, oddness: float) -> Any:
     if chance(rng, 0.1):
         return None
     members = schema(rng, oddness)
-    return members if isinstance(members, dict) else {"type": "object", "properties": {"a": members}}
+    return (
+        members if isinstance(members, dict) else {"type": "object", "properties": {"a": members}}
+    )
 
 
 # messages
@@ -301,7 +309,9 @@ def developer_content(rng: random.Random, lib: ModuleType, oddness: float) -> An
         added = namespace(rng, lib, oddness)
         content.with_tools(added)
         if chance(rng, 0.1):
-            content.tools[rng.choice(["functions", "zz", "\uffff", "😀"])] = content.tools.pop(added.name)
+            content.tools[rng.choice(["functions", "zz", "\uffff", "😀"])] = content.tools.pop(
+                added.name
+            )
     if chance(rng, oddness * 0.05):
         make_tools_odd(rng, lib, content)
     return content
@@ -408,7 +418,9 @@ def conversation(rng: random.Random, lib: ModuleType, oddness: float | None = No
     messages = [message(rng, lib, oddness) for _ in range(rng.choice([0, 1, 2, 3, 4, 6, 8]))]
     made = lib.Conversation.from_messages(messages)
     if chance(rng, oddness * 0.02):
-        made.messages = rng.choice([None, 5, "ab", tuple(messages), [*messages, None], {}, [*messages, "x"]])
+        made.messages = rng.choice(
+            [None, 5, "ab", tuple(messages), [*messages, None], {}, [*messages, "x"]]
+        )
     return made
 
 
@@ -447,7 +459,9 @@ def spoiled(rng: random.Random, value: Any) -> Any:
         at = rng.randrange(len(value))
         if chance(rng, 0.1):
             return [*value[:at], *value[at + 1 :]]
-        return [spoiled(rng, member) if index == at else member for index, member in enumerate(value)]
+        return [
+            spoiled(rng, member) if index == at else member for index, member in enumerate(value)
+        ]
     at = rng.choice([*value])
     kind = rng.randrange(12)
     if kind == 0:
@@ -457,7 +471,9 @@ def spoiled(rng: random.Random, value: Any) -> Any:
     if kind == 2:
         return {
             **value,
-            rng.choice(["more", "type", "content", "name", "1"]): rng.choice([None, "x", {"a": []}]),
+            rng.choice(["more", "type", "content", "name", "1"]): rng.choice(
+                [None, "x", {"a": []}]
+            ),
         }
     return {name: spoiled(rng, member) if name == at else member for name, member in value.items()}
 
@@ -468,7 +484,9 @@ def written(rng: random.Random, plain: Any) -> str:
         plain = spoiled(rng, plain)
     payload = json.dumps(plain, ensure_ascii=chance(rng, 0.8))
     if chance(rng, 0.1):
-        payload = payload.replace(" 1.5", " " + rng.choice(NUMBER_TEXTS)).replace(" 5", " " + rng.choice(NUMBER_TEXTS))
+        payload = payload.replace(" 1.5", " " + rng.choice(NUMBER_TEXTS)).replace(
+            " 5", " " + rng.choice(NUMBER_TEXTS)
+        )
     if chance(rng, 0.1):
         # A second member of the same name, somewhere.
         name = rng.choice(
@@ -488,8 +506,18 @@ def written(rng: random.Random, plain: Any) -> str:
         places = [at for at in range(len(payload)) if payload.startswith(f'"{name}": ', at)]
         if places:
             at = rng.choice(places)
-            payload = payload[:at] + f'"{name}": ' + rng.choice(["null", '"x"', "{}"]) + ", " + payload[at:]
+            payload = (
+                payload[:at]
+                + f'"{name}": '
+                + rng.choice(["null", '"x"', "{}"])
+                + ", "
+                + payload[at:]
+            )
     if chance(rng, 0.02):
         at = rng.randrange(len(payload) + 1)
-        payload = payload[:at] + rng.choice(["", " ", ",", "\n", "\x00", "x", "\u00a0"]) + payload[at + 1 :]
+        payload = (
+            payload[:at]
+            + rng.choice(["", " ", ",", "\n", "\x00", "x", "\u00a0"])
+            + payload[at + 1 :]
+        )
     return payload

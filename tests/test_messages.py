@@ -28,7 +28,9 @@ from harmony import (
 
 SYSTEM = SystemContent(model_identity=None, conversation_start_date="2025-01-01")
 DEVELOPER = (
-    DeveloperContent().with_instructions("i").with_function_tools([ToolDescription.new("a", "b", {"default": None})])
+    DeveloperContent()
+    .with_instructions("i")
+    .with_function_tools([ToolDescription.new("a", "b", {"default": None})])
 )
 MESSAGES = [
     Message.from_role_and_content(Role.SYSTEM, SYSTEM.with_browser_tool()),
@@ -151,7 +153,9 @@ def test_builders_change_the_object_they_return():
 def test_function_tools_replace_earlier_ones():
     first, second = [ToolDescription.new("a", "")], [ToolDescription.new("b", "")]
     developer = DeveloperContent.new().with_function_tools(first).with_function_tools(second)
-    assert developer.tools == {"functions": ToolNamespaceConfig(name="functions", description=None, tools=second)}
+    assert developer.tools == {
+        "functions": ToolNamespaceConfig(name="functions", description=None, tools=second)
+    }
     assert developer.tools["functions"].tools is not second
 
 
@@ -220,7 +224,9 @@ def test_written_forms():
 
 
 def test_written_forms_come_back():
-    filled = SystemContent(model_identity="m", conversation_start_date="d", tools={"p": ToolNamespaceConfig.python()})
+    filled = SystemContent(
+        model_identity="m", conversation_start_date="d", tools={"p": ToolNamespaceConfig.python()}
+    )
     messages = [Message.from_role_and_content(Role.SYSTEM, filled), *MESSAGES[1:]]
     conversation = Conversation.from_messages(messages)
     assert Conversation.from_json(conversation.to_json()) == conversation
@@ -269,9 +275,9 @@ def test_from_dict_accepts():
     assert message.content == [TextContent(text="")]
     assert message.channel == 5
     assert Message.from_dict({"role": "user", "content": []}).content == []
-    assert DeveloperContent.from_dict({"type": "system_content", "instructions": "i", "more": 1}) == DeveloperContent(
-        instructions="i"
-    )
+    assert DeveloperContent.from_dict(
+        {"type": "system_content", "instructions": "i", "more": 1}
+    ) == DeveloperContent(instructions="i")
 
 
 @pytest.mark.parametrize(
@@ -335,7 +341,9 @@ def test_options_of_dumps_reach_the_content():
 
 def test_validation_names_the_place_in_the_content():
     with pytest.raises(pydantic.ValidationError) as caught:
-        Message.model_validate({"author": {"role": "user"}, "content": [{"type": "text", "text": 5}]})
+        Message.model_validate(
+            {"author": {"role": "user"}, "content": [{"type": "text", "text": 5}]}
+        )
     (error,) = caught.value.errors()
     assert error["loc"] == ("content", 0, "text")
     assert error["type"] == "string_type"

@@ -165,7 +165,11 @@ MORE = [
     "SystemContent(tools={'a': {'name': '', 'tools': [{'name': 'b', 'description': 'c', 'parameters': {'d': None}}]}})",
 ]
 
-EXPRESSIONS = [*constructions(), *(call.format(value=value) for call in CALLS for value in VALUES), *MORE]
+EXPRESSIONS = [
+    *constructions(),
+    *(call.format(value=value) for call in CALLS for value in VALUES),
+    *MORE,
+]
 
 
 def outcome(library, expression):
@@ -214,18 +218,24 @@ def test_written_forms_of_random_conversations():
         assert outcomes[0] == outcomes[1], f"seed {seed}"
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("Role", "ReasoningEffort")])
+@pytest.mark.parametrize(
+    "name", [name for name in NAMES if name not in ("Role", "ReasoningEffort")]
+)
 def test_fields_and_methods(name):
     ours, theirs = getattr(harmony, name), getattr(official("openai_harmony"), name)
     ours_fields = [field for field in ours.model_fields if field not in ADDED_FIELDS]
     assert ours_fields == list(theirs.model_fields)
     base = set(dir(pydantic.BaseModel))
-    assert {method for method in set(dir(theirs)) - base if not method.startswith("_")} <= set(dir(ours))
+    assert {method for method in set(dir(theirs)) - base if not method.startswith("_")} <= set(
+        dir(ours)
+    )
     for field in theirs.model_fields:
         assert ours.model_fields[field].is_required() == theirs.model_fields[field].is_required()
 
 
-@pytest.mark.parametrize("name", ["Message", "Conversation", "SystemContent", "DeveloperContent", "Author"])
+@pytest.mark.parametrize(
+    "name", ["Message", "Conversation", "SystemContent", "DeveloperContent", "Author"]
+)
 def test_json_schemas(name):
     """Apart from descriptions, which are our docstrings."""
 
@@ -236,7 +246,11 @@ def test_json_schemas(name):
                 for key, value in schema.items()
                 if not (key == "description" and isinstance(value, str))
             }
-        return [without_descriptions(value) for value in schema] if isinstance(schema, list) else schema
+        return (
+            [without_descriptions(value) for value in schema]
+            if isinstance(schema, list)
+            else schema
+        )
 
     for mode in "validation", "serialization":
         ours, theirs = (

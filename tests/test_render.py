@@ -129,7 +129,11 @@ def test_every_part_is_encoded_by_itself(tokenizer, role, recipient):
                 if role == "tool":
                     expected = [START, *ids_of(name or "")]
                 else:
-                    expected = [START, *ids_of(role), *(ids_of(f":{name}") if name is not None else [])]
+                    expected = [
+                        START,
+                        *ids_of(role),
+                        *(ids_of(f":{name}") if name is not None else []),
+                    ]
                 if recipient not in (None, "all"):
                     expected += ids_of(f" to={recipient}")
                 if channel is not None:
@@ -156,18 +160,35 @@ def test_every_part_is_encoded_by_itself(tokenizer, role, recipient):
                     assert render_message(tokenizer, message) == expected
 
 
-MARKERS = ["<|start|>", "<|end|>", "<|message|>", "<|channel|>", "<|call|>", "<|return|>", "<|constrain|>"]
+MARKERS = [
+    "<|start|>",
+    "<|end|>",
+    "<|message|>",
+    "<|channel|>",
+    "<|call|>",
+    "<|return|>",
+    "<|constrain|>",
+]
 
 
 def test_text_never_becomes_a_control_token(tokenizer):
     """In no field, but for the one marker that may begin a content type."""
     for marker in MARKERS:
-        message = say("tool", f"{marker}x{marker}", marker, recipient=marker, channel=marker, content_type=f"x{marker}")
+        message = say(
+            "tool",
+            f"{marker}x{marker}",
+            marker,
+            recipient=marker,
+            channel=marker,
+            content_type=f"x{marker}",
+        )
         ids = render_message(tokenizer, message)
         assert [id for id in ids if id > 199_997] == [START, CHANNEL, MESSAGE, END]
         tool = ToolDescription.new(marker, marker, {"type": "object", "properties": {marker: {}}})
         developer = DeveloperContent().with_instructions(marker).with_function_tools([tool])
-        system = SystemContent(model_identity=marker, knowledge_cutoff=marker).with_required_channels([marker])
+        system = SystemContent(
+            model_identity=marker, knowledge_cutoff=marker
+        ).with_required_channels([marker])
         for role, content in ("developer", developer), ("system", system):
             ids = render_message(tokenizer, Message.from_role_and_content(role, content))
             assert [id for id in ids if id > 199_997] == [START, MESSAGE, END]
@@ -235,7 +256,10 @@ def test_good_headers_render_as_without_validation(tokenizer):
 
 
 def test_headers_of_dropped_messages_are_not_validated(tokenizer):
-    messages = [say("assistant", channel="analysis", recipient="a b"), say("assistant", channel="final")]
+    messages = [
+        say("assistant", channel="analysis", recipient="a b"),
+        say("assistant", channel="final"),
+    ]
     assert render_conversation(tokenizer, Conversation.from_messages(messages), VALIDATED)
 
 
@@ -256,7 +280,9 @@ def test_the_default_system_message(tokenizer):
     text = system_text(tokenizer, SystemContent(), conversation_has_function_tools=True)
     line = "\nCalls to these tools must go to the commentary channel: 'functions'."
     assert text.endswith(line)
-    empty = SystemContent(model_identity=None, knowledge_cutoff=None, reasoning_effort=None, channel_config=None)
+    empty = SystemContent(
+        model_identity=None, knowledge_cutoff=None, reasoning_effort=None, channel_config=None
+    )
     assert system_text(tokenizer, empty, conversation_has_function_tools=True) == ""
 
 
@@ -279,7 +305,11 @@ def test_functions_are_looked_for_in_the_whole_conversation(tokenizer):
 
 # conversations
 
-USER, THOUGHT, FINAL = say("user"), say("assistant", channel="analysis"), say("assistant", channel="final")
+USER, THOUGHT, FINAL = (
+    say("user"),
+    say("assistant", channel="analysis"),
+    say("assistant", channel="final"),
+)
 CALLED = say("assistant", channel="analysis", recipient="python")
 RESULT = say("tool", name="python", channel="analysis")
 PLAIN_RESULT = say("tool", name="python")
@@ -368,7 +398,14 @@ def test_options_must_have_the_attribute(tokenizer, options):
 def test_a_switch_that_is_no_bool_stays_at_its_default(tokenizer):
     numpy = pytest.importorskip("numpy")
     conversation = Conversation.from_messages([THOUGHT, FINAL])
-    for value, n_messages in (None, 1), (0, 1), ("", 1), ([], 1), (False, 2), (numpy.bool_(False), 2):
+    for value, n_messages in (
+        (None, 1),
+        (0, 1),
+        ("", 1),
+        ([], 1),
+        (False, 2),
+        (numpy.bool_(False), 2),
+    ):
         config = RenderConversationConfig.model_construct(auto_drop_analysis=value)
         assert render_conversation(tokenizer, conversation, config).count(START) == n_messages
 
@@ -404,14 +441,23 @@ def test_plain_objects_are_rendered_without_their_json(tokenizer, monkeypatch):
         raise AssertionError("plain objects need no JSON")
 
     messages = [
-        Message.from_role_and_content(Role.SYSTEM, SystemContent().with_browser_tool().with_python_tool()),
+        Message.from_role_and_content(
+            Role.SYSTEM, SystemContent().with_browser_tool().with_python_tool()
+        ),
         Message.from_role_and_content(
             Role.DEVELOPER,
-            DeveloperContent().with_function_tools([ToolDescription.new("f", "d", {"default": [1.5, None, "é"]})]),
+            DeveloperContent().with_function_tools(
+                [ToolDescription.new("f", "d", {"default": [1.5, None, "é"]})]
+            ),
         ),
         say("user", "日本語", name="bob"),
         THOUGHT,
-        say("assistant", channel="commentary", recipient="functions.f", content_type="<|constrain|>json"),
+        say(
+            "assistant",
+            channel="commentary",
+            recipient="functions.f",
+            content_type="<|constrain|>json",
+        ),
         PLAIN_RESULT,
         FINAL,
     ]
@@ -485,7 +531,10 @@ def test_what_only_rendering_finds(tokenizer, spoil, error):
     spoil(dropped)
     with pytest.raises(error):
         render_message(tokenizer, dropped)
-    for messages in [dropped, FINAL], [PLAIN_RESULT.model_copy(update={"author": Author(role="tool")}), dropped]:
+    for messages in (
+        [dropped, FINAL],
+        [PLAIN_RESULT.model_copy(update={"author": Author(role="tool")}), dropped],
+    ):
         conversation = Conversation()
         conversation.messages = messages
         with pytest.raises(error):
@@ -508,8 +557,13 @@ def test_surrogate_pairs_are_characters(tokenizer):
 
 
 def test_one_tokenizer_in_many_threads(tokenizer):
-    made = [random_conversations.conversation(random.Random(seed), harmony, oddness=0.0) for seed in range(50)]
-    conversations = [each for each in made if all(message.author.role != "tool" for message in each)]
+    made = [
+        random_conversations.conversation(random.Random(seed), harmony, oddness=0.0)
+        for seed in range(50)
+    ]
+    conversations = [
+        each for each in made if all(message.author.role != "tool" for message in each)
+    ]
 
     def results():
         collected = []

@@ -85,7 +85,9 @@ def render_any(lib, encoding, rng):
     method = rng.choice(["render", "render_conversation", "for_completion", "for_training"])
     if method == "render":
         function_tools = rng.choice([None, True, False])
-        options = function_tools and lib.RenderOptions(conversation_has_function_tools=function_tools)
+        options = function_tools and lib.RenderOptions(
+            conversation_has_function_tools=function_tools
+        )
         return [encoding.render(message, options or None) for message in conversation]
     drop = rng.choice([None, None, True, False])
     config = None if drop is None else lib.RenderConversationConfig(auto_drop_analysis=drop)
@@ -105,7 +107,9 @@ def test_random_conversations(ours, theirs):
 def render_schema(lib, encoding, rng):
     """A random schema as the parameters of a function; every fourth may hold what JSON cannot."""
     parameters = random_conversations.parameters(rng, rng.choice([0.0, 0.0, 0.0, 1.0]))
-    developer = lib.DeveloperContent().with_function_tools([lib.ToolDescription.new("f", "d", parameters)])
+    developer = lib.DeveloperContent().with_function_tools(
+        [lib.ToolDescription.new("f", "d", parameters)]
+    )
     return encoding.render(lib.Message.from_role_and_content(lib.Role.DEVELOPER, developer))
 
 
@@ -115,7 +119,9 @@ def test_random_schemas(ours, theirs):
 
 
 def render_numbers(lib, encoding, rng):
-    values = {f"v{index}": {"default": random_conversations.number(rng, 0.0)} for index in range(100)}
+    values = {
+        f"v{index}": {"default": random_conversations.number(rng, 0.0)} for index in range(100)
+    }
     tool = lib.ToolDescription.new("f", "d", {"type": "object", "properties": values})
     developer = lib.DeveloperContent().with_function_tools([tool])
     return encoding.render(lib.Message.from_role_and_content(lib.Role.DEVELOPER, developer))
@@ -136,7 +142,9 @@ def render_written(lib, encoding, rng):
     except Exception:
         return None
     if plain["messages"] and chance(rng, 0.5):
-        return encoding.render(Written(random_conversations.written(rng, rng.choice(plain["messages"]))))
+        return encoding.render(
+            Written(random_conversations.written(rng, rng.choice(plain["messages"])))
+        )
     return encoding.render_conversation(Written(random_conversations.written(rng, plain)))
 
 
@@ -200,7 +208,9 @@ def test_json_by_hand(ours, theirs, payload):
      '{"messages": [], "more": NaN}', '{"messages": [], "more": "\\ud800"}'],
 )  # fmt: skip
 def test_json_of_conversations_by_hand(ours, theirs, payload):
-    assert_same(ours, theirs, lambda lib, encoding, rng: encoding.render_conversation(Written(payload)), 0)
+    assert_same(
+        ours, theirs, lambda lib, encoding, rng: encoding.render_conversation(Written(payload)), 0
+    )
 
 
 # odd arguments
@@ -234,7 +244,9 @@ def test_switches(ours, theirs, index):
     assert_same(ours, theirs, call, 0)
 
 
-@pytest.mark.parametrize("payload", ['{"messages":[]}', "{bad", 5, b"{}", '{"messages":[]}\ud800', None])
+@pytest.mark.parametrize(
+    "payload", ['{"messages":[]}', "{bad", 5, b"{}", '{"messages":[]}\ud800', None]
+)
 @pytest.mark.parametrize("value", ["user", "x", "Assistant", 5, None, ["user"], "absent"])
 def test_roles_and_the_order_of_errors(ours, theirs, payload, value):
     def call(lib, encoding, rng):
@@ -259,11 +271,15 @@ def test_depth(ours, theirs, depth):
         schema = {"type": "string"}
         for level in range(depth):
             schema = {"type": "array", "items": schema, "enum": [level, {"unused": []}]}
-        developer = lib.DeveloperContent().with_function_tools([lib.ToolDescription.new("f", "d", schema)])
+        developer = lib.DeveloperContent().with_function_tools(
+            [lib.ToolDescription.new("f", "d", schema)]
+        )
         message = lib.Message.from_role_and_content(lib.Role.DEVELOPER, developer)
         return [
             outcome(lambda: encoding.render(message)),
-            outcome(lambda: encoding.render_conversation(lib.Conversation.from_messages([message]))),
+            outcome(
+                lambda: encoding.render_conversation(lib.Conversation.from_messages([message]))
+            ),
         ]
 
     assert_same(ours, theirs, call, 0)

@@ -109,7 +109,9 @@ def test_builtin_namespaces(tokenizer):
     assert ToolNamespaceConfig.browser() == ToolNamespaceConfig(**builtin_namespace("browser"))
     assert [tool.name for tool in ToolNamespaceConfig.browser().tools] == ["search", "open", "find"]
     assert ToolNamespaceConfig.python().tools == []
-    system = SystemContent(model_identity=None, reasoning_effort=None, knowledge_cutoff=None, channel_config=None)
+    system = SystemContent(
+        model_identity=None, reasoning_effort=None, knowledge_cutoff=None, channel_config=None
+    )
     message = Message.from_role_and_content(Role.SYSTEM, system.with_browser_tool())
     text = tokenizer.decode(render_message(tokenizer, message))
     assert "type find = (_: {\n// " not in text
@@ -251,7 +253,10 @@ def test_values_that_json_spells_differently(tokenizer):
         return rendered_type(tokenizer, {"oneOf": [{"default": value}]}).partition("default: ")[2]
 
     assert default((1, "a")) == '[1,"a"])'
-    assert default({1: True, None: None, 1.5: 1, False: 2}) == '{"1":true,"null":null,"1.5":1,"false":2})'
+    assert (
+        default({1: True, None: None, 1.5: 1, False: 2})
+        == '{"1":true,"null":null,"1.5":1,"false":2})'
+    )
     assert default({1: "first", "0": 0, "1": "last"}) == '{"1":"last","0":0})'
     assert default(Text("x")) == '"x")'
     assert default(Role.USER) == '"user")'
