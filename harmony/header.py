@@ -83,48 +83,41 @@ def plain_text(text: object) -> str:
     return text
 
 
-def append_header(
-    ids: list[int],
+def header_ids(
     encode: Encode,
     role: str,
     name: str | None,
     recipient: str | None,
     channel: str | None,
     content_type: str | None,
-) -> None:
-    """Append the ids of a header; `role` is the role's value, a field that is None is left out.
+) -> list[int]:
+    """The ids of a header; `role` is the role's value, a field that is None is left out.
 
     Raises RenderError for a tool without a name, and as `plain_text` does.
     """
     if role == "tool":
         if name is None:
             raise RenderError("Tools should have a name!")
-        ids.append(START)
-        ids += encode(plain_text(name))
+        ids = [START, *encode(plain_text(name))]
     else:
-        ids += _WHO[role]
+        ids = _WHO[role].copy()
         if name is not None:
             ids += encode(":" + plain_text(name))
     if recipient is not None and plain_text(recipient) != "all":
         ids += encode(" to=" + recipient)
     if channel is not None:
-        known = _ON_CHANNEL.get(channel)
-        if known:
-            ids += known
-        else:
-            ids.append(CHANNEL)
-            ids += encode(plain_text(channel))
+        ids += _ON_CHANNEL.get(channel) or [CHANNEL, *encode(plain_text(channel))]
     if content_type is not None:
         known = _CONTENT_TYPES.get(content_type)
         if known:
             ids += known
         elif plain_text(content_type).startswith(_CONSTRAIN_MARK):
-            ids += _BLANK
-            ids.append(CONSTRAIN)
-            ids += encode(content_type[len(_CONSTRAIN_MARK) :])
+            constraint = content_type[len(_CONSTRAIN_MARK) :]
+            ids += [*_BLANK, CONSTRAIN, *encode(constraint)]
         else:
             ids += encode(" " + content_type)
     ids.append(MESSAGE)
+    return ids
 
 
 def refusal(

@@ -10,12 +10,13 @@ written by the same code.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any, NoReturn, Protocol
 
 from harmony import wire
 from harmony.errors import HarmonyError, RenderError
-from harmony.header import PLAIN_HEADERS, ROLE_IDS, START, append_header, plain_text, refusal
+from harmony.header import PLAIN_HEADERS, ROLE_IDS, START, header_ids, plain_text, refusal
 from harmony.messages import (
     Author,
     ChannelConfig,
@@ -54,7 +55,19 @@ _NOT_PLAIN = (
     RecursionError,
 )
 
+# Encoding a long text lets other threads run, the code between many short ones does not: after so
+# many ids it steps aside, for as short as a thread can sleep.
+_IDS_BETWEEN_PAUSES = 24_000
+_SHORTEST_SLEEP = 1e-6
+
+# From here on it pays to put what comes before a text in front of its ids, instead of its ids
+# behind that: pointers are moved, not copied with their reference counts.
+_MANY_IDS = 1000
+
 _Encode = Callable[[str], list[int]]
+
+# Role, name, recipient, channel, content type.
+_HeaderFields = tuple[str, str | None, str | None, str | None, str | None]
 
 
 class Tokenizer(Protocol):
@@ -204,6 +217,7 @@ class _Writer:
         "encode",
         "exact_numbers",
         "has_function_tools",
+        "headers",
         "messages",
         "schema_depth",
         "trusted",
@@ -218,6 +232,8 @@ class _Writer:
         # None: not yet known, found out from `messages` when a system message asks.
         self.has_function_tools: bool | None = None
         self.messages: list[Message] | None = None
+        # Conversations repeat the headers of calls and results: those written by this call.
+        self.headers: dict[_HeaderFields, list[int]] = {}
         # Whether wire.py has read what is written, so that it needs no checks.
         self.trusted = False
 
@@ -232,29 +248,34 @@ class _Writer:
         self.exact_numbers = True
 
     def message_ids(self, message: Message) -> list[int]:
-        ids: list[int] = []
-        self.append_message(ids, self.encode, message, None)
-        return ids
+        return self.append_message([], message, None)
 
     def conversation_ids(self, messages: list[Message], drop_analysis: bool) -> list[int]:
         self.messages = messages
         self.has_function_tools = None
         first_final = _first_final_if_last(messages) if drop_analysis else 0
-        encode = self.encode
+        # What the reference cannot read is an error also in a message that is left out.
+        checker = None
+        if first_final and not self.trusted:
+            checker = _Writer(_no_ids, self.schema_depth)
         ids: list[int] = []
+        next_pause = _IDS_BETWEEN_PAUSES
         for index, message in enumerate(messages):
             if index < first_final and message.__dict__["channel"] == "analysis":
-                # Left out, but what the reference cannot read is an error here as well.
-                if not self.trusted:
-                    self.append_message([], _no_ids, message, index)
+                if checker:
+                    checker.message_ids(message)
                 continue
-            self.append_message(ids, encode, message, index)
+            ids = self.append_message(ids, message, index)
+            if len(ids) > next_pause:
+                time.sleep(_SHORTEST_SLEEP)
+                next_pause = len(ids) + _IDS_BETWEEN_PAUSES
         return ids
 
-    def append_message(
-        self, ids: list[int], encode: _Encode, message: Message, index: int | None
-    ) -> None:
-        """Append the ids of a message; `index` is None for one that stands alone."""
+    def append_message(self, ids: list[int], message: Message, index: int | None) -> list[int]:
+        """Append the ids of a message and return the list, which may be another one.
+
+        `index` is None for a message that stands alone.
+        """
         if type(message) not in PLAIN_MESSAGE_CLASSES:
             raise NotPlainError
         # Attributes of a pydantic model are far slower than the dict they are kept in.
@@ -272,12 +293,10 @@ class _Writer:
         channel = fields["channel"]
         content_type = fields["content_type"]
         header = PLAIN_HEADERS[role].get(channel)
-        if header and recipient is None and content_type is None and name is None:
-            ids += header
-        else:
-            append_header(ids, encode, role, name, recipient, channel, content_type)
-            if self.validate_headers:
-                self._check_header(role, name, recipient, channel, content_type, index)
+        if not header or recipient is not None or content_type is not None or name is not None:
+            header_fields = (role, name, recipient, channel, content_type)
+            header = self.headers.get(header_fields) or self._header(header_fields, index)
+        ids += header
         content = fields["content"]
         if type(content) is not list:
             raise NotPlainError
@@ -299,22 +318,22 @@ class _Writer:
                 text = self._developer_text(item.__dict__)
             else:
                 raise NotPlainError
-            ids += encode(text)
+            text_ids = self.encode(text)
+            if len(text_ids) > _MANY_IDS and len(text_ids) > len(ids):
+                text_ids[:0] = ids
+                ids = text_ids
+            else:
+                ids += text_ids
         ids.append(CALL if recipient is not None and role == "assistant" else END)
+        return ids
 
-    def _check_header(
-        self,
-        role: str,
-        name: str | None,
-        recipient: str | None,
-        channel: str | None,
-        content_type: str | None,
-        index: int | None,
-    ) -> None:
-        reason = refusal(role, name, recipient, channel, content_type)
-        if reason:
+    def _header(self, fields: _HeaderFields, index: int | None) -> list[int]:
+        ids = header_ids(self.encode, *fields)
+        if self.validate_headers and (reason := refusal(*fields)):
             where = "message" if index is None else f"message {index}"
             raise RenderError(f"{where}: {reason}")
+        self.headers[fields] = ids
+        return ids
 
     def _system_text(self, fields: dict[str, Any]) -> str:
         sections = []

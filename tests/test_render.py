@@ -350,6 +350,30 @@ def test_which_analysis_is_dropped(tokenizer, messages, kept):
     assert render_conversation(tokenizer, conversation, keep) == everything
 
 
+def test_a_conversation_is_its_messages_one_after_another(tokenizer):
+    """Also with headers that come again, long texts, and so many ids that rendering pauses."""
+    parts = [None, "a", "functions.f"]
+    messages = [
+        say(
+            role,
+            "word " * repeat,
+            name,
+            recipient=recipient,
+            channel=channel,
+            content_type=content_type,
+        )
+        for repeat in (1, 1, 3000)
+        for role in ("user", "assistant", "tool")
+        for name in ("a", "b")
+        for recipient in parts
+        for channel in (None, "commentary")
+        for content_type in parts
+    ]
+    keep = RenderConversationConfig(auto_drop_analysis=False)
+    ids = render_conversation(tokenizer, Conversation.from_messages(messages), keep)
+    assert ids == [id for message in messages for id in render_message(tokenizer, message)]
+
+
 def test_completion(tokenizer):
     conversation = Conversation.from_messages([USER])
     ids = render_conversation(tokenizer, conversation)
