@@ -14,7 +14,7 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-MODULES = ["_pretokenize", "_bpe", "_parser"]
+MODULES = ["_pretokenize", "_bpe", "_content", "_parser"]
 TABLES = Path("harmony", "data", "o200k.tables")
 
 MODE = os.environ.get("HARMONY_BUILD", "release")

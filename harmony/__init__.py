@@ -2,7 +2,7 @@
 
 text      ->  special_tokens  ->  _pretokenize  ->  _bpe  ->  ids        joined by tokenizer.py
 messages  ->  tool_schema, header  ->  render  ->  ids                   uses tokenizer.py
-ids       ->  _parser  ->  header  ->  parser  ->  messages
+ids       ->  _parser, _content  ->  header  ->  parser  ->  messages
                                                             all three joined by encoding.py
 
 Public names are loaded on first use: the message types, and pydantic with them, only by those who

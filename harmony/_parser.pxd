@@ -1,30 +1,15 @@
 # Ids -> messages, one id at a time. See _parser.pyx.
 from cpython.object cimport PyObject
-from libc.stdint cimport uint8_t, uint32_t
+from libc.stdint cimport uint32_t
 
 from harmony._bpe cimport Codec
-
-
-cdef struct Bytes:
-    uint8_t* data
-    size_t n
-    size_t capacity
+from harmony._content cimport Content
 
 
 cdef struct Ids:
     uint32_t* data
     size_t n
     size_t capacity
-
-
-cdef struct Content:
-    # The content of the message that is being read.
-    Bytes text              # what has come out of it so far: well-formed UTF-8, always
-    size_t delta            # where in `text` the part of the newest id begins
-    Bytes held              # bytes that have not come out yet: from `held_from` on
-    size_t held_from
-    bint replaced           # the newest delta ends in U+FFFD for something ill-formed
-    bint blocked            # an id without bytes came: nothing comes out until the message ends
 
 
 cdef class Parser:

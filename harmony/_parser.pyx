@@ -1,4 +1,4 @@
-"""Ids -> messages: the automaton of the format, and the repair of UTF-8 that ids cut in pieces.
+"""Ids -> messages, one id at a time: the automaton of the format.
 
 What this module owes its callers: every argument is checked before it is used, an id is looked up
 only inside the tables, each buffer is owned by exactly one holder. So nothing that is fed, pickled
@@ -24,24 +24,15 @@ The automaton
     LEAVE    the header was a message            -> EXPECT_START; if it cannot be read, an error
     APPEND   the id is part of the content
     FINISH   the message is complete             -> EXPECT_START
-    REFUSE   an error: not here
-    CUT      an error: not now
+    REFUSE   an error: only `<|start|>` may come here
+    CUT      an error: the stream ends inside a header
     IGNORE   nothing
 
     A parser starts in EXPECT_START; given a role it starts in HEADER, for then `<|start|>` and the
     role are in the prompt. An error leaves the parser usable, in the state that the table names.
 
-The content
-
-    The bytes of ids are not characters: one id may end inside a character and the next go on with
-    it, or not. `append` puts bytes in at one end of `Content.held`; text comes out at the other,
-    into `Content.text`, with U+FFFD in place of each ill-formed sequence. For each id at most one
-    ill-formed sequence is replaced; what stands behind it waits for the next id, even if it is
-    well-formed (format 5.2). Nearly always nothing is held and the bytes of the id are
-    well-formed on their own: then they go straight into `text`.
-
-    The newest delta is the end of `text` from `delta` on; it becomes a str when somebody reads it.
-    Reading the whole content decodes only what is new since it was read last.
+The content is put together in _content.pyx. Its newest part becomes a str when somebody reads it;
+reading the whole decodes only what is new since it was read last.
 """
 
 cimport cython
@@ -51,11 +42,16 @@ from cpython.number cimport PyNumber_Index
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF, Py_XDECREF
 from cpython.unicode cimport PyUnicode_DecodeUTF8
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport free, malloc, realloc
-from libc.string cimport memcpy, memmove, memset
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memset
 
-from harmony._bpe cimport Codec, Tables
+from harmony._bpe cimport Codec
+from harmony._content cimport (
+    NO_MEMORY, OK, Bytes, Content, Status, append, append_all, complete, content_steps,
+    copy_content, empty_content, forget_content_steps, free_content, grow, put, str_from,
+    unlocked_str,
+)
 
 from pydantic import BaseModel
 
@@ -65,14 +61,11 @@ from harmony.messages import Author, Message, TextContent
 
 cdef extern from "_memory.h" nogil:
     int HARMONY_BUILD_IS_DEBUG
-    uint32_t u32_at(const uint32_t* values, size_t index, size_t length) noexcept
     void count_steps(size_t n) noexcept
     uint64_t steps_counted() noexcept
     void forget_steps() noexcept
 
 cdef extern from "Python.h":
-    object PyUnicode_New(Py_ssize_t n_characters, Py_UCS4 highest)
-    void* PyUnicode_DATA(object text)
     void PyUnicode_Append(PyObject** left, PyObject* right) except *
     long long PyLong_AsLongLongAndOverflow(object number, int* overflow) except? -1
     Py_ssize_t PySequence_Fast_GET_SIZE(object sequence)
@@ -142,20 +135,13 @@ cdef enum:
     MESSAGE_ID = 200008
     CALL_ID = 200012
 
-    # Ids read from a list between two stretches without the interpreter lock.
+    # Ids read from a list between two stretches without the interpreter lock: few enough that the
+    # lock is held for 0.15 ms, enough that a waiting thread has the time to wake up and take it.
     IDS_AT_ONCE = 65536
     # More ids of content than this are appended without the lock.
     RUN_WITHOUT_LOCK = 2048
     # Texts of more bytes than this become str without the lock.
     RELEASE_LOCK_ABOVE = 16384
-    # A content buffer larger than this is not kept for the next message.
-    KEEP_BUFFER = 1 << 16
-    # Tokens of up to this many bytes are copied as one block.
-    BLOCK = 16
-
-cdef enum Status:
-    OK
-    NO_MEMORY
 
 _KIND_NAMES = ("start", "message", "stop", "other", "end")
 _STATE_NAMES = ("EXPECT_START", "HEADER", "CONTENT")
@@ -186,37 +172,7 @@ cdef inline int kind_of(uint32_t token) noexcept nogil:
     return ON_OTHER
 
 
-# --- growing buffers ----------------------------------------------------------------------------
-
-cdef Status grow(void** data, size_t* capacity, size_t needed, size_t width) noexcept nogil:
-    cdef size_t larger = capacity[0] + capacity[0] // 2 + 64
-    cdef void* moved
-    if larger < needed:
-        larger = needed
-    if larger > <size_t>-1 // 2 // width:
-        return NO_MEMORY
-    moved = realloc(data[0], larger * width)
-    if not moved:
-        return NO_MEMORY
-    data[0] = moved
-    capacity[0] = larger
-    return OK
-
-
-cdef inline Status reserve(Bytes* buffer, size_t n_more) noexcept nogil:
-    if buffer.capacity - buffer.n >= n_more:
-        return OK
-    return grow(<void**>&buffer.data, &buffer.capacity, buffer.n + n_more, 1)
-
-
-cdef inline Status put(Bytes* buffer, const uint8_t* source, size_t n) noexcept nogil:
-    if reserve(buffer, n) != OK:
-        return NO_MEMORY
-    count_steps(n)
-    memcpy(buffer.data + buffer.n, source, n)
-    buffer.n += n
-    return OK
-
+# --- ids that are kept --------------------------------------------------------------------------
 
 cdef inline Status push(Ids* buffer, uint32_t token) noexcept nogil:
     if buffer.n == buffer.capacity:
@@ -239,277 +195,6 @@ cdef Status copy_ids(Ids* target, const Ids* source) noexcept nogil:
     memcpy(target.data, source.data, source.n * sizeof(uint32_t))
     target.n = source.n
     return OK
-
-
-cdef void free_content(Content* content) noexcept nogil:
-    free(content.text.data)
-    free(content.held.data)
-    memset(content, 0, sizeof(Content))
-
-
-cdef void empty_content(Content* content) noexcept nogil:
-    """For the next message. Buffers of ordinary size are kept."""
-    if content.text.capacity > KEEP_BUFFER or content.held.capacity > KEEP_BUFFER:
-        free_content(content)
-    content.text.n = content.delta = content.held.n = content.held_from = 0
-    content.blocked = content.replaced = False
-
-
-# --- content: UTF-8 across ids ------------------------------------------------------------------
-
-cdef inline int sequence_at(const uint8_t* bytes, size_t n) noexcept nogil:
-    """What stands at `bytes`, of which there are `n` > 0: the length of a well-formed character;
-    0 if the bytes end inside one that may yet be well-formed; else minus the length of the longest
-    beginning of a character that is there (1 if there is none)."""
-    cdef uint8_t lead = bytes[0]
-    cdef uint8_t lowest = 0x80
-    cdef uint8_t highest = 0xBF
-    if lead < 0x80:
-        return 1
-    if lead < 0xC2 or lead > 0xF4:
-        return -1
-    if n == 1:
-        return 0
-    # The second byte decides about overlong forms, surrogates and the end of Unicode.
-    if lead == 0xE0:
-        lowest = 0xA0
-    elif lead == 0xED:
-        highest = 0x9F
-    elif lead == 0xF0:
-        lowest = 0x90
-    elif lead == 0xF4:
-        highest = 0x8F
-    if bytes[1] < lowest or bytes[1] > highest:
-        return -1
-    if lead < 0xE0:
-        return 2
-    if n == 2:
-        return 0
-    if bytes[2] & 0xC0 != 0x80:
-        return -2
-    if lead < 0xF0:
-        return 3
-    if n == 3:
-        return 0
-    if bytes[3] & 0xC0 != 0x80:
-        return -3
-    return 4
-
-
-cdef inline size_t well_formed(const uint8_t* bytes, size_t n, int* after) noexcept nogil:
-    """Length of the well-formed beginning. `after`: what `sequence_at` says of the rest, 1 if there
-    is none."""
-    cdef size_t at = 0
-    cdef int length = 1
-    while at < n:
-        length = sequence_at(bytes + at, n - at)
-        if length <= 0:
-            break
-        at += length
-    count_steps(at)
-    after[0] = length if length <= 0 else 1
-    return at
-
-
-cdef inline Status put_replacement(Bytes* text) noexcept nogil:
-    return put(text, <const uint8_t*>b"\xef\xbf\xbd", 3)
-
-
-cdef Status settle(Content* content) noexcept nogil:
-    """Move held bytes into the text: up to and including the first ill-formed sequence.
-
-    held:  ..... taken ..... | well-formed | ill-formed or unfinished | anything |
-                             held_from                                           held.n
-    """
-    cdef const uint8_t* bytes = content.held.data + content.held_from
-    cdef size_t n = content.held.n - content.held_from
-    cdef int after
-    cdef size_t length = well_formed(bytes, n, &after)
-    if put(&content.text, bytes, length) != OK:
-        return NO_MEMORY
-    content.held_from += length
-    if after < 0:
-        if put_replacement(&content.text) != OK:
-            return NO_MEMORY
-        content.held_from += -after
-        content.replaced = True
-    if content.held_from == content.held.n:
-        content.held_from = content.held.n = 0
-    return OK
-
-
-cdef Status hold(Content* content, const uint8_t* bytes, size_t n) noexcept nogil:
-    """Put bytes behind those that are held."""
-    cdef size_t left = content.held.n - content.held_from
-    # Close the gap in front once it is the larger part: each byte is moved at most once for every
-    # byte that was taken.
-    if content.held_from > left:
-        count_steps(left)
-        memmove(content.held.data, content.held.data + content.held_from, left)
-        content.held_from = 0
-        content.held.n = left
-    return put(&content.held, bytes, n)
-
-
-cdef inline bint is_ascii_block(const uint8_t* block, size_t n) noexcept nogil:
-    """Whether the first `n` of BLOCK readable bytes are ASCII."""
-    cdef uint64_t low, high
-    cdef uint64_t bits = <uint64_t>0x8080808080808080
-    memcpy(&low, block, 8)
-    if n <= 8:
-        # Little-endian: byte k is bits 8 k to 8 k + 7. The other order takes the slower way.
-        return IS_LITTLE_ENDIAN and (low & (bits >> (64 - 8 * n))) == 0
-    memcpy(&high, block + 8, 8)
-    return IS_LITTLE_ENDIAN and ((low | high & (bits >> (128 - 8 * n))) & bits) == 0
-
-
-cdef extern from *:
-    """
-    #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-    #define IS_LITTLE_ENDIAN 0
-    #else
-    #define IS_LITTLE_ENDIAN 1
-    #endif
-    """
-    const bint IS_LITTLE_ENDIAN
-
-
-cdef Status append(Content* content, Codec codec, uint32_t token) noexcept nogil:
-    """One more id of the content."""
-    cdef const Tables* tables = &codec.ranks.tables
-    cdef const uint8_t* bytes
-    cdef Py_ssize_t found
-    cdef size_t start, n
-    cdef int after
-    content.delta = content.text.n
-    content.replaced = False
-    if content.blocked:
-        return OK
-    if content.held.n == 0 and token < tables.n_ids:
-        start = u32_at(tables.token_starts, token, <size_t>tables.n_ids + 1)
-        n = tables.token_starts[token + 1] - start
-        if 0 < n <= BLOCK and start + BLOCK <= tables.n_token_bytes:
-            if reserve(&content.text, BLOCK) != OK:
-                return NO_MEMORY
-            count_steps(n)
-            memcpy(content.text.data + content.text.n, tables.token_bytes + start, BLOCK)
-            if is_ascii_block(content.text.data + content.text.n, n):
-                content.text.n += n
-                return OK
-    if not codec.find_bytes(token, &bytes, &found):
-        content.blocked = True
-        return OK
-    n = found
-    if content.held.n == 0 and well_formed(bytes, n, &after) == n:
-        return put(&content.text, bytes, n)
-    if hold(content, bytes, n) != OK:
-        return NO_MEMORY
-    return settle(content)
-
-
-cdef Status append_all(
-    Content* content, Codec codec, const uint32_t* ids, size_t n_ids,
-) noexcept nogil:
-    cdef size_t i
-    for i in range(n_ids):
-        if append(content, codec, ids[i]) != OK:
-            return NO_MEMORY
-    return OK
-
-
-cdef Status complete(Content* content) noexcept nogil:
-    """Bring out everything: the content ends here."""
-    content.delta = content.text.n
-    # The ids after one without bytes stand before the bytes that were held already (format 5.3).
-    if content.blocked and put_replacement(&content.text) != OK:
-        return NO_MEMORY
-    while content.held.n:
-        if settle(content) != OK:
-            return NO_MEMORY
-        if content.held.n == 0:
-            break
-        if sequence_at(content.held.data + content.held_from,
-                       content.held.n - content.held_from) == 0:
-            content.held.n = content.held_from = 0
-            return put_replacement(&content.text)
-    return OK
-
-
-# --- UTF-8 -> str -------------------------------------------------------------------------------
-
-ctypedef fused Character:
-    uint8_t
-    uint16_t
-    uint32_t
-
-
-cdef void widen(const uint8_t* bytes, size_t n, Character* target) noexcept nogil:
-    """Write the characters of well-formed UTF-8, all of which fit the type."""
-    cdef size_t at = 0
-    cdef uint32_t lead
-    while at < n:
-        lead = bytes[at]
-        if lead < 0x80:
-            target[0] = <Character>lead
-            at += 1
-        elif lead < 0xE0:
-            target[0] = <Character>((lead & 0x1F) << 6 | bytes[at + 1] & 0x3F)
-            at += 2
-        elif lead < 0xF0:
-            target[0] = <Character>(
-                (lead & 0x0F) << 12 | (bytes[at + 1] & 0x3F) << 6 | bytes[at + 2] & 0x3F)
-            at += 3
-        else:
-            target[0] = <Character>(
-                (lead & 0x07) << 18 | (bytes[at + 1] & 0x3F) << 12
-                | (bytes[at + 2] & 0x3F) << 6 | bytes[at + 3] & 0x3F)
-            at += 4
-        target += 1
-
-
-cdef str unlocked_str(const Bytes* text):
-    """The str of well-formed UTF-8 that nobody else can change, made without the lock."""
-    cdef size_t i
-    cdef size_t n_characters = 0
-    cdef uint8_t highest = 0
-    cdef const uint8_t* bytes = text.data
-    cdef size_t n = text.n
-    cdef Py_UCS4 limit
-    cdef object result
-    cdef void* target
-    with nogil:
-        for i in range(n):
-            n_characters += bytes[i] & 0xC0 != 0x80
-        for i in range(n):
-            highest = bytes[i] if bytes[i] > highest else highest
-    # The first byte of a character tells how wide it is; a str is as wide as its widest one.
-    if highest < 0x80:
-        limit = 0x7F
-    elif highest < 0xC4:
-        limit = 0xFF
-    elif highest < 0xF0:
-        limit = 0xFFFF
-    else:
-        limit = 0x10FFFF
-    result = PyUnicode_New(n_characters, limit)
-    target = PyUnicode_DATA(result)
-    # Nobody else knows `result` yet: it may be written to.
-    with nogil:
-        if limit == 0x7F:
-            memcpy(target, bytes, n)
-        elif limit == 0xFF:
-            widen(bytes, n, <uint8_t*>target)
-        elif limit == 0xFFFF:
-            widen(bytes, n, <uint16_t*>target)
-        else:
-            widen(bytes, n, <uint32_t*>target)
-    return result
-
-
-cdef inline str str_from(const Bytes* text, size_t start):
-    """The str of well-formed UTF-8 from byte `start` on."""
-    count_steps(text.n - start)
-    return PyUnicode_DecodeUTF8(<const char*>text.data + start, text.n - start, NULL)
 
 
 # --- ids from outside ---------------------------------------------------------------------------
@@ -976,14 +661,9 @@ cdef class Parser:
         twin.forget()
         if (copy_ids(&twin.header, &self.header) != OK
                 or copy_ids(&twin.tokens, &self.tokens) != OK
-                or put(&content.text, self.content.text.data, self.content.text.n) != OK
-                or put(&content.held, self.content.held.data, self.content.held.n) != OK):
+                or copy_content(&content, &self.content) != OK):
             free_content(&content)
             raise MemoryError()
-        content.delta = self.content.delta
-        content.held_from = self.content.held_from
-        content.blocked = self.content.blocked
-        content.replaced = self.content.replaced
         free_content(&twin.content)
         twin.content = content
         twin.content_start = self.content_start
@@ -1067,9 +747,10 @@ def steps():
     `reset_steps()`. Debug build only."""
     if not HARMONY_BUILD_IS_DEBUG:
         raise RuntimeError("steps are counted in the debug build only (HARMONY_BUILD=debug)")
-    return steps_counted()
+    return steps_counted() + content_steps()
 
 
 def reset_steps():
     """Start the count of `steps()` again."""
     forget_steps()
+    forget_content_steps()

@@ -13,6 +13,7 @@ import harmony
 import harmony._bpe
 import harmony._pretokenize
 
+COMPILED = ["_bpe", "_content", "_parser", "_pretokenize"]
 PUBLIC = [
     "HarmonyEncoding",
     "HarmonyEncodingName",
@@ -57,7 +58,7 @@ def test_error_class():
 
 def test_type_information_is_installed():
     files = importlib.resources.files("harmony")
-    for name in ("py.typed", "_bpe.pyi", "_pretokenize.pyi"):
+    for name in ("py.typed", *[f"{module}.pyi" for module in COMPILED]):
         assert files.joinpath(name).is_file()
 
 
@@ -68,7 +69,8 @@ def test_stubs_hold(tmp_path):
     made_by_cython.write_text(r"harmony\._\w+\.__(test__|pyx_capi__)" + "\n")
     done = subprocess.run(
         [
-            *[sys.executable, "-m", "mypy.stubtest", "harmony._bpe", "harmony._pretokenize"],
+            *[sys.executable, "-m", "mypy.stubtest"],
+            *[f"harmony.{name}" for name in COMPILED],
             *["--allowlist", str(made_by_cython), "--ignore-unused-allowlist"],
         ],
         capture_output=True,

@@ -1,0 +1,1 @@
+# Only compiled modules use this one; from Python nothing of it can be seen.
