@@ -54,6 +54,8 @@ cdef extern from "_memory.h" nogil:
 
 cdef extern from "Python.h":
     int PyErr_CheckSignals() noexcept       # unlike Cython's own, leaves the exception set
+    void PyObject_GC_Track(PyObject* container)
+    void PyObject_GC_UnTrack(PyObject* container)
     bint PyUnicode_IS_ASCII(object text)
     void* PyUnicode_DATA(object text)
     Py_ssize_t PyUnicode_GET_LENGTH(object text)
@@ -86,6 +88,8 @@ cdef enum:
     STACK_IDS = 512
     # Texts of more bytes than this are encoded without the interpreter lock.
     RELEASE_LOCK_ABOVE = 16384
+    # Ids put into a list between two moments in which other threads may run: a power of two.
+    IDS_BETWEEN_TURNS = 1 << 15
     # Time between two looks at pending signals. A look takes the interpreter lock, which another
     # thread may be slow to give up; looking at the clock costs next to nothing.
     MILLISECONDS_BETWEEN_SIGNALS = 50
@@ -733,7 +737,13 @@ cdef class RankTables:
         cdef Py_ssize_t i
         cdef uint32_t token
         cdef object value
+        # Other threads get their turn now and then. The garbage collector would show them the
+        # list, which has holes until it is full.
+        PyObject_GC_UnTrack(<PyObject*>result)
         for i in range(n_ids):
+            if i & (IDS_BETWEEN_TURNS - 1) == 0 and i:
+                with nogil:
+                    pass
             token = ids[i]
             if token >= self.tables.n_ids:
                 value = token
@@ -745,6 +755,7 @@ cdef class RankTables:
                 self.int_objects[token] = <PyObject*>value
             Py_INCREF(value)
             PyList_SET_ITEM(result, i, value)
+        PyObject_GC_Track(<PyObject*>result)
         return result
 
     def id_of(self, const uint8_t[::1] token not None):

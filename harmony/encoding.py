@@ -68,7 +68,7 @@ class HarmonyEncoding(Tokenizer):
     def render_conversation_for_completion(
         self,
         conversation: Conversation,
-        next_turn_role: Role,
+        next_turn_role: Role | str,
         config: RenderConversationConfig | None = None,
     ) -> list[int]:
         """Ids of `conversation`, then the beginning of a message of `next_turn_role`: the prompt
@@ -98,7 +98,7 @@ class HarmonyEncoding(Tokenizer):
     # ids -> messages
 
     def parse_messages_from_completion_tokens(
-        self, tokens: Iterable[int], role: Role | None = None, *, strict: bool = True
+        self, tokens: Iterable[int], role: Role | str | None = None, *, strict: bool = True
     ) -> list[Message]:
         """The messages in `tokens`. `role`: whose message it is that `tokens` begin with, if
         `<|start|>` and the role are in the prompt. Raises ParseError (a HarmonyError) at the first

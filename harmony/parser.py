@@ -49,7 +49,7 @@ class StreamableParser(Parser):
     """
 
     def __init__(
-        self, encoding: HarmonyEncoding, role: Role | None, *, strict: bool = True
+        self, encoding: HarmonyEncoding, role: Role | str | None, *, strict: bool = True
     ) -> None:
         # Each of these may raise; openai_harmony looks at the arguments in this order.
         role_text = _role_text(role)
@@ -104,7 +104,7 @@ class StreamableParser(Parser):
 def _fed_again(
     parser_class: type[StreamableParser],
     encoding: HarmonyEncoding,
-    role: Role | None,
+    role: Role | str | None,
     strict: bool,
     tokens: array[int],
     ends: tuple[int, ...],
@@ -119,7 +119,7 @@ def _fed_again(
 def parse_messages_from_completion_tokens(
     encoding: HarmonyEncoding,
     tokens: Iterable[int],
-    role: Role | None = None,
+    role: Role | str | None = None,
     *,
     strict: bool = True,
 ) -> list[Message]:
@@ -152,8 +152,11 @@ def _uint32_array(tokens: object) -> NDArray[np.uint32] | None:
     return np.ascontiguousarray(tokens, dtype=np.uint32)
 
 
-def _role_text(role: Role | None) -> str | None:
-    return None if role is None else str(role.value)
+def _role_text(role: Role | str | None) -> str | None:
+    """The word for a role, which may be text as well; AttributeError for what is neither."""
+    if role is None or type(role) is str:
+        return role
+    return str(role.value)
 
 
 def _role_of(role_text: str | None) -> Role | None:

@@ -167,10 +167,10 @@ def test_integers_of_other_types_are_ids(number, encoding):
 
 
 def test_arguments(encoding):
-    for role in ("assistant", 5, []):
-        with pytest.raises(AttributeError):
+    for role, error in ((5, AttributeError), ([], AttributeError), ("nobody", ValueError)):
+        with pytest.raises(error):
             StreamableParser(encoding, role)
-        with pytest.raises(AttributeError):
+        with pytest.raises(error):
             parse_messages_from_completion_tokens(encoding, [], role)
     for strict in (0, 1, "x", []):
         with pytest.raises(TypeError):
@@ -185,6 +185,15 @@ def test_arguments(encoding):
         StreamableParser(encoding)
     with pytest.raises(TypeError):
         StreamableParser(encoding, None, True)
+
+
+@pytest.mark.parametrize("role", Role)
+def test_a_role_may_be_plain_text(role, encoding):
+    parser = StreamableParser(encoding, role.value)
+    assert parser.current_role is role
+    ids = [MESSAGE, HELLO, END]
+    expected = parse_messages_from_completion_tokens(encoding, ids, role)
+    assert parse_messages_from_completion_tokens(encoding, ids, role.value) == expected
 
 
 @pytest.mark.parametrize("ids", [5, None, "ab", [1.0], ["x"], [[1]], [5, "x"], np.array([1.5])])
