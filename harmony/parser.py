@@ -152,11 +152,11 @@ def _uint32_array(tokens: object) -> NDArray[np.uint32] | None:
     return np.ascontiguousarray(tokens, dtype=np.uint32)
 
 
-def _role_text(role: Role | str | None) -> str | None:
+def _role_text(role: Any) -> str | None:
     """The word for a role, which may be text as well; AttributeError for what is neither."""
-    if role is None or type(role) is str:
-        return role
-    return str(role.value)
+    if role is None:
+        return None
+    return role if type(role) is str else str(role.value)
 
 
 def _role_of(role_text: str | None) -> Role | None:
