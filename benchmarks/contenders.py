@@ -27,10 +27,15 @@ ENCODE_DEFAULT = "encode with default arguments"
 
 @dataclass(frozen=True)
 class Loaded:
-    """A contender ready to run: `run` is timed and drops what it makes, `outputs` keeps it all."""
+    """A contender ready to run: `run` is timed and drops what it makes, `outputs` keeps it all.
+
+    Where calls take objects of the library's own, `prepare` makes them of the inputs before `run`,
+    anew for each sample and outside the clock. `outputs` takes the inputs themselves.
+    """
 
     run: Callable[[Sequence[Any]], object]
     outputs: Callable[[Sequence[Any]], list[Any]]
+    prepare: Callable[[Sequence[Any]], Sequence[Any]] = lambda inputs: inputs
 
 
 @dataclass(frozen=True)
@@ -125,6 +130,35 @@ def _openai_harmony() -> Any:
 
 def _openai_harmony_ordinary() -> Loaded:
     return one_by_one(functools.partial(_openai_harmony().encode, disallowed_special=()))
+
+
+# the two packages of one interface
+
+
+@dataclass(frozen=True)
+class Package:
+    """A package that renders and parses, and its encoding."""
+
+    module: Any
+    encoding: Any
+
+
+def _harmony_package() -> Package:
+    import harmony
+
+    return Package(harmony, _encoding())
+
+
+def _openai_harmony_package() -> Package:
+    import openai_harmony
+
+    return Package(openai_harmony, _openai_harmony())
+
+
+PACKAGES: dict[str, Callable[[], Package]] = {
+    "cyharmony": _harmony_package,
+    "openai-harmony": _openai_harmony_package,
+}
 
 
 # quicktok

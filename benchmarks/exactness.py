@@ -28,10 +28,18 @@ class Admitted:
 
 def reference_ids(texts: Sequence[str]) -> tuple[str, list[list[int]]]:
     """(library, ids of each text) from the first reference that is installed."""
-    by_library = {contender.library: contender for contender in contenders_for(ENCODE_LIST)[::-1]}
+    return reference_outputs(contenders_for(ENCODE_LIST), texts)
+
+
+def reference_outputs(
+    contenders: Sequence[Contender], inputs: Sequence[Any]
+) -> tuple[str, list[Any]]:
+    """(library, outputs) of the first reference among the contenders that is installed."""
+    by_library = {contender.library: contender for contender in contenders[::-1]}
     for library in REFERENCES:
         try:
-            return library, by_library[library].load().outputs(texts)
+            if library in by_library:
+                return library, by_library[library].load().outputs(inputs)
         except ModuleNotFoundError:
             continue
     raise NoReference(f"none of {', '.join(REFERENCES)} is installed: nothing to compare ids with")

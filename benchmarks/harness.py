@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import argparse
 import functools
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from benchmarks import contenders, corpora, environment, exactness, records, report
-from benchmarks.contenders import DECODE_ARRAY, DECODE_LIST, Contender
+from benchmarks import contenders, corpora, dialogues, environment, exactness, records, report
+from benchmarks.contenders import DECODE_ARRAY, DECODE_LIST, Contender, Loaded
 from benchmarks.fresh_process import first_pass
-from benchmarks.timing import interleaved, measure
+from benchmarks.timing import Sample, interleaved, measure
 
 QUICK_BYTES = 1_000_000
 # First passes in new processes, for libraries whose first pass is like any other. Most of the time
@@ -146,6 +147,65 @@ def compare(
                 )
             )
         _say_refused(entrants, admitted.notes, corpus)
+
+
+@dataclass(frozen=True)
+class Row:
+    """Contenders of one task, and the inputs that each round times them on: `size` of them, new
+    ones in every round."""
+
+    entrants: Sequence[Contender]
+    case: str
+    make: Callable[[int], Any]  # another number is another input
+    n_ids: Callable[[Any, Any], int]  # of an input and its output, for the tables
+    size: int = 1
+
+
+def compare_rows(section: records.Section, given: Options, rows: Sequence[Row]) -> None:
+    """Gate every row, then time all of them in one interleaved run; results go to the section.
+
+    The objects that calls take are made outside the clock, and none is timed twice. The tables show
+    medians, which take more samples than minima.
+    """
+    rounds = given.rounds if given.quick else 5 * given.rounds
+    section.settings["rounds"] = rounds
+    for corpus in dialogues.CORPORA:
+        section.corpora[corpus] = {"sha256": corpora.CORPORA[corpus].sha256}
+    results: dict[str, records.Result] = {}
+    runs: dict[str, Callable[[], Sample]] = {}
+    for row in rows:
+        inputs = [row.make(number) for number in range(row.size * rounds)]
+        section.settings["reference"], expected = exactness.reference_outputs(row.entrants, inputs)
+        admitted = exactness.admit(row.entrants, inputs, expected)
+        for contender in row.entrants:
+            result = records.Result(
+                contender.task,
+                row.case,
+                contender.library,
+                contender.call,
+                n_calls=row.size,
+                note=admitted.notes.get(contender.key, ""),
+                extra={"n_ids": round(sum(map(row.n_ids, inputs, expected)) / len(inputs))},
+            )
+            section.results.append(result)
+            if contender.key in admitted.loaded:
+                key = f"{contender.task}, {row.case}: {contender.key}"
+                results[key] = result
+                runs[key] = _sampler(admitted.loaded[contender.key], inputs, row.size)
+        _say_refused(row.entrants, admitted.notes, row.case)
+    for key, samples in interleaved(runs, rounds).items():
+        results[key].never_seen = samples
+
+
+def _sampler(loaded: Loaded, inputs: Sequence[Any], size: int) -> Callable[[], Sample]:
+    """A function that times the next `size` inputs each time it is called."""
+    starts = itertools.count(0, size)
+
+    def sample() -> Sample:
+        start = next(starts)
+        return measure(loaded.run, loaded.prepare(inputs[start : start + size]))
+
+    return sample
 
 
 def _inputs(

@@ -15,11 +15,12 @@ from typing import Any
 
 from benchmarks import records
 from benchmarks.records import Result, Section
-from benchmarks.timing import best
+from benchmarks.timing import Sample, best, typical
 
 README = Path(__file__).parent / "README.md"
 OURS = "cyharmony"
 TIMES = "\N{MULTIPLICATION SIGN}"
+GROWTH = "growth"
 
 # How a cell gives the absolute figure: of a result and its best seconds.
 Absolute = Callable[[Result, float], str]
@@ -31,6 +32,21 @@ def megabytes_per_second(result: Result, seconds: float) -> str:
 
 def nanoseconds_per_call(result: Result, seconds: float) -> str:
     return f"{short(seconds / result.n_calls * 1e9)} ns"
+
+
+def duration_per_call(result: Result, seconds: float) -> str:
+    return duration(seconds / result.n_calls)
+
+
+def duration_per_id(result: Result, seconds: float) -> str:
+    return duration(seconds / (result.n_calls * result.extra["n_ids"]))
+
+
+def duration(seconds: float) -> str:
+    for unit, factor in (("ns", 1e9), ("\N{MICRO SIGN}s", 1e6)):
+        if seconds * factor < 1000:
+            return f"{short(seconds * factor)} {unit}"
+    return f"{short(seconds * 1e3)} ms"
 
 
 def short(number: float) -> str:
@@ -132,12 +148,75 @@ def _cold_start(section: Section) -> str:
     return _markdown(["", "time", "", "peak memory", ""], rows)
 
 
+def _render(section: Section) -> str:
+    heading = "**Render, new objects in each call, per call**"
+    return f"{heading}\n\n{_typical_table(section.results, duration_per_call)}"
+
+
+def _parse(section: Section) -> str:
+    growth = [result for result in section.results if result.task == GROWTH]
+    others = [result for result in section.results if result.task != GROWTH]
+    heading = "**Parse, a new stream in each round, per token**"
+    return (
+        f"{heading}\n\n{_typical_table(others, duration_per_id)}\n\n"
+        f"**`process(token)` and one look, per token: growth**\n\n{_growth_table(growth)}"
+    )
+
+
+def _typical_table(results: Sequence[Result], absolute: Absolute) -> str:
+    """A row for each call on each case, a column for each library; medians."""
+    libraries = _distinct(result.library for result in results)
+    rows = []
+    for call, case in _distinct((result.call, result.corpus) for result in results):
+        here = {
+            result.library: result
+            for result in results
+            if (result.call, result.corpus) == (call, case)
+        }
+        baseline = _baseline(list(here.values()), "never_seen")
+        cells = [
+            _cell(here.get(library), baseline, "never_seen", absolute, typical)
+            for library in libraries
+        ]
+        n_ids = max(result.extra["n_ids"] for result in here.values())
+        rows.append([f"`{call}`", f"{case} ({n_ids:,} ids)", *cells])
+    return _markdown(["", "", *libraries], rows)
+
+
+def _growth_table(results: Sequence[Result]) -> str:
+    """How the time of each call changes from its first case to its second, in each library."""
+    libraries = _distinct(result.library for result in results)
+    rows = []
+    for call in _distinct(result.call for result in results):
+        cases = _distinct(result.corpus for result in results if result.call == call)
+        cells = []
+        for library in libraries:
+            before, after = (
+                next(
+                    result
+                    for result in results
+                    if (result.library, result.call, result.corpus) == (library, call, case)
+                )
+                for case in cases
+            )
+            if not (before.never_seen and after.never_seen):
+                cells.append("")
+                continue
+            first, second = typical(before.never_seen), typical(after.never_seen)
+            times = f"{duration_per_id(before, first)} to {duration_per_id(after, second)}"
+            cells.append(f"{short(second / first)}{TIMES} ({times})")
+        rows.append([f"`{call}`", " to ".join(cases), *cells])
+    return _markdown(["", "", *libraries], rows)
+
+
 _LAYOUTS: dict[str, Callable[[Section], str]] = {
     "encode": _throughput,
     "decode": _throughput,
     "short calls": _latency,
     "worst case": _worst_cases,
     "cold start": _cold_start,
+    "render": _render,
+    "parse": _parse,
 }
 
 
@@ -150,16 +229,24 @@ def _baseline(results: Sequence[Result], samples: str) -> Result | None:
     return next((result for result in timed if result.library == OURS), timed[0] if timed else None)
 
 
-def _cell(result: Result | None, baseline: Result | None, samples: str, absolute: Absolute) -> str:
+def _cell(
+    result: Result | None,
+    baseline: Result | None,
+    samples: str,
+    absolute: Absolute,
+    figure: Callable[[Sequence[Sample]], float] = best,
+) -> str:
     if result is None:
         return ""
     if not getattr(result, samples) or baseline is None:
         if result.note.startswith("not installed"):
             return ""
         return "ids differ" if "REFUSED" in result.note else "fails" if result.note else ""
-    seconds, ours = best(getattr(result, samples)), best(getattr(baseline, samples))
-    # Per byte, because a slow contender may have had a shorter text.
-    ratio = (seconds / result.n_bytes) / (ours / baseline.n_bytes)
+    seconds, ours = figure(getattr(result, samples)), figure(getattr(baseline, samples))
+    ratio = seconds / ours
+    if result.n_bytes:
+        # Per byte, because a slow contender may have had a shorter text.
+        ratio *= baseline.n_bytes / result.n_bytes
     if result is baseline:
         return f"1{TIMES} ({absolute(result, seconds)})"
     return f"{short(ratio)}{TIMES} ({absolute(result, seconds)})"
@@ -173,7 +260,8 @@ def _footnotes(section: Section) -> str:
                 result.corpus
             )
     lines = [f"- {note} ({', '.join(_distinct(where))})" for note, where in notes.items()]
-    return "\n".join(lines) or "All contenders gave the ids of the reference."
+    outputs = "messages" if section.name == "parse" else "ids"
+    return "\n".join(lines) or f"All contenders gave the {outputs} of the reference."
 
 
 def _environment(section: Section) -> str:
@@ -181,7 +269,8 @@ def _environment(section: Section) -> str:
     libraries = ", ".join(f"{name} {number}" for name, number in where["libraries"].items())
     details = [where["cpu"], where["python"], where["c compiler"], libraries]
     if "reference" in section.settings:
-        details.append(f"ids compared with {section.settings['reference']}")
+        outputs = "messages" if section.name == "parse" else "ids"
+        details.append(f"{outputs} compared with {section.settings['reference']}")
     if section.settings.get("quick"):
         details.append("a quick run")
     return f"*{'; '.join(detail for detail in details if detail)}.*"

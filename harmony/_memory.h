@@ -55,6 +55,15 @@ static inline uint64_t u64_at(const uint64_t *values, size_t index, size_t lengt
     return values[index];
 }
 
+/* Ask for the cache line at `address`, which is needed soon. Any address may be asked for. */
+static inline void prefetch(const void *address) {
+#if defined(__GNUC__)
+    __builtin_prefetch(address);
+#else
+    (void)address;
+#endif
+}
+
 /* The eight bytes at `bytes` as one little-endian number; the caller knows that they exist. */
 static inline uint64_t load_u64(const uint8_t *bytes) {
     uint64_t value;
