@@ -47,7 +47,7 @@ _NAMES_OF_MODULE = {
 }
 _MODULE_OF = {name: module for module, names in _NAMES_OF_MODULE.items() for name in names}
 
-__all__ = [*_MODULE_OF, "__version__"]
+__all__ = list(_MODULE_OF)
 
 
 def __getattr__(name: str) -> _Any:

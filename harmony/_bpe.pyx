@@ -47,6 +47,8 @@ cdef extern from "_memory.h" nogil:
     uint32_t u32_at(const uint32_t* values, size_t index, size_t length) noexcept
     uint64_t u64_at(const uint64_t* values, size_t index, size_t length) noexcept
     uint64_t load_u64(const uint8_t* bytes) noexcept
+    void prefetch(const void* address) noexcept
+    void step_aside() noexcept
     void check_index(size_t index, size_t length, const char* what) noexcept
     void count_steps(size_t n) noexcept
     uint64_t steps_counted() noexcept
@@ -88,8 +90,9 @@ cdef enum:
     STACK_IDS = 512
     # Texts of more bytes than this are encoded without the interpreter lock.
     RELEASE_LOCK_ABOVE = 16384
-    # Ids put into a list between two moments in which other threads may run: a power of two.
-    IDS_BETWEEN_TURNS = 1 << 15
+    # Ids put into a list between two moments in which other threads may run: a power of two. Such
+    # a moment takes longer than 10,000 ids do.
+    IDS_BETWEEN_TURNS = 1 << 17
     # Time between two looks at pending signals. A look takes the interpreter lock, which another
     # thread may be slow to give up; looking at the clock costs next to nothing.
     MILLISECONDS_BETWEEN_SIGNALS = 50
@@ -174,9 +177,13 @@ cdef inline size_t token_length(const Tables* t, uint32_t token) noexcept nogil:
     return u32_at(t.token_starts, <size_t>token + 1, <size_t>t.n_ids + 1) - t.token_starts[token]
 
 
+cdef inline uint64_t pair_key(uint32_t left, uint32_t right) noexcept nogil:
+    return (<uint64_t>left) << ID_BITS | right
+
+
 cdef inline uint32_t find_pair(const Tables* t, uint32_t left, uint32_t right) noexcept nogil:
     """Id of the token that merging these two makes, or NO_ID."""
-    cdef uint64_t key = (<uint64_t>left) << ID_BITS | right
+    cdef uint64_t key = pair_key(left, right)
     cdef uint64_t at = key * MULTIPLIER_2 >> t.pair_shift
     cdef uint64_t slot
     while True:
@@ -189,8 +196,33 @@ cdef inline uint32_t find_pair(const Tables* t, uint32_t left, uint32_t right) n
         at = (at + 1) & (t.n_pair_slots - 1)
 
 
-cdef inline uint32_t find_short(const Tables* t, uint64_t word_0, uint64_t key_1) noexcept nogil:
-    cdef uint64_t bucket = (word_0 ^ key_1 * MULTIPLIER_1) * MULTIPLIER_2 >> t.short_shift
+cdef struct ShortKey:
+    # What a piece of at most SHORT_LENGTH bytes is looked up by, as in rank_tables.py.
+    uint64_t word_0
+    uint64_t key_1
+    uint64_t bucket
+
+
+cdef inline void make_short_key(
+    const Tables* t, const uint8_t* piece, size_t n_bytes, size_t n_readable, ShortKey* key,
+) noexcept nogil:
+    """The key of a piece. `n_readable` bytes may be read."""
+    cdef uint8_t copy[16]
+    if n_readable < 16:
+        memcpy(copy, piece, n_bytes)
+        piece = copy
+    key.key_1 = <uint64_t>n_bytes << 24
+    if n_bytes >= 8:
+        key.word_0 = load_u64(piece)
+        if n_bytes > 8:
+            key.key_1 |= load_u64(piece + 8) & ((<uint64_t>1 << 8 * (n_bytes - 8)) - 1)
+    else:
+        key.word_0 = load_u64(piece) & ((<uint64_t>1 << 8 * n_bytes) - 1)
+    key.bucket = (key.word_0 ^ key.key_1 * MULTIPLIER_1) * MULTIPLIER_2 >> t.short_shift
+
+
+cdef inline uint32_t find_short(const Tables* t, const ShortKey* key) noexcept nogil:
+    cdef uint64_t bucket = key.bucket
     cdef const uint64_t* record
     cdef int _k
     while True:
@@ -198,7 +230,7 @@ cdef inline uint32_t find_short(const Tables* t, uint64_t word_0, uint64_t key_1
         record = t.short_records + bucket * (2 * BUCKET)
         for _k in range(BUCKET):
             count_steps(1)
-            if record[0] == word_0 and record[1] & RECORD_KEY == key_1:
+            if record[0] == key.word_0 and record[1] & RECORD_KEY == key.key_1:
                 return <uint32_t>(record[1] >> 28)
             record += 2
         if (record - 1)[0] == 0:
@@ -238,24 +270,12 @@ cdef uint32_t find_long(const Tables* t, const uint8_t* piece, size_t n_bytes) n
 
 
 cdef inline uint32_t find_token(
-    const Tables* t, const uint8_t* piece, size_t n_bytes, size_t n_readable,
+    const Tables* t, const uint8_t* piece, size_t n_bytes, const ShortKey* key,
 ) noexcept nogil:
-    """Id of the token with exactly these bytes, or NO_ID. `n_readable` bytes may be read."""
-    cdef uint8_t copy[16]
-    cdef uint64_t word_0, key_1
-    if n_bytes > SHORT_LENGTH:
-        return find_long(t, piece, n_bytes) if n_bytes <= t.longest else NO_ID
-    if n_readable < 16:
-        memcpy(copy, piece, n_bytes)
-        piece = copy
-    key_1 = <uint64_t>n_bytes << 24
-    if n_bytes >= 8:
-        word_0 = load_u64(piece)
-        if n_bytes > 8:
-            key_1 |= load_u64(piece + 8) & ((<uint64_t>1 << 8 * (n_bytes - 8)) - 1)
-    else:
-        word_0 = load_u64(piece) & ((<uint64_t>1 << 8 * n_bytes) - 1)
-    return find_short(t, word_0, key_1)
+    """Id of the token with exactly these bytes, or NO_ID. `key` is the piece's if it is short."""
+    if n_bytes <= SHORT_LENGTH:
+        return find_short(t, key)
+    return find_long(t, piece, n_bytes) if n_bytes <= t.longest else NO_ID
 
 
 # --- merging by rank ----------------------------------------------------------------------------
@@ -293,6 +313,10 @@ cdef void merge_short(
             ids[i] = ids[i + 1]
         for i in range(at, n - 1):
             ranks[i] = ranks[i + 1]
+        if at + 1 < n:
+            # Wait for memory once, not once for each neighbour.
+            prefetch(t.pair_slots + (
+                pair_key(lowest, ids[at + 1]) * MULTIPLIER_2 >> t.pair_shift))
         if at > 0:
             ranks[at - 1] = find_pair(t, ids[at - 1], lowest)
         if at + 1 < n:
@@ -578,14 +602,14 @@ cdef struct Text:
 
 
 cdef inline Status encode_piece(
-    const Tables* t, const uint8_t* piece, size_t n_bytes, size_t n_readable, Sink* sink,
+    const Tables* t, const uint8_t* piece, size_t n_bytes, const ShortKey* key, Sink* sink,
 ) noexcept nogil:
     cdef Status status
     cdef uint32_t token
     status = reserve(sink, n_bytes if n_bytes <= SHORT_PIECE else SHORT_PIECE)
     if status != OK:
         return status
-    token = find_token(t, piece, n_bytes, n_readable)
+    token = find_token(t, piece, n_bytes, key)
     if token != NO_ID:
         push(sink, token)
         return OK
@@ -603,6 +627,8 @@ cdef Status encode_stretch(
 ) noexcept nogil:
     """Encode text[start:stop], which holds no special token, as a text of its own."""
     cdef Py_ssize_t found[ENDS_AT_ONCE]
+    cdef ShortKey keys[ENDS_AT_ONCE]
+    cdef Py_ssize_t at
     cdef const Py_ssize_t* ends = found
     cdef Py_ssize_t n_ends, k
     cdef Status status
@@ -618,9 +644,15 @@ cdef Status encode_stretch(
                 return BAD_TABLES       # the face gives ends that cover every stretch
         else:
             n_ends = next_piece_ends(text.bytes, stop, start, found, ENDS_AT_ONCE)
+        # Most of the time of a look-up is waiting for memory: ask for all of it first.
+        at = start
         for k in range(n_ends):
-            status = encode_piece(
-                t, text.bytes + start, ends[k] - start, text.n_bytes - start, sink)
+            if ends[k] - at <= SHORT_LENGTH:
+                make_short_key(t, text.bytes + at, ends[k] - at, text.n_bytes - at, &keys[k])
+                prefetch(t.short_records + keys[k].bucket * (2 * BUCKET))
+            at = ends[k]
+        for k in range(n_ends):
+            status = encode_piece(t, text.bytes + start, ends[k] - start, &keys[k], sink)
             if status != OK:
                 return status
             start = ends[k]
@@ -743,7 +775,7 @@ cdef class RankTables:
         for i in range(n_ids):
             if i & (IDS_BETWEEN_TURNS - 1) == 0 and i:
                 with nogil:
-                    pass
+                    step_aside()
             token = ids[i]
             if token >= self.tables.n_ids:
                 value = token
@@ -760,10 +792,13 @@ cdef class RankTables:
 
     def id_of(self, const uint8_t[::1] token not None):
         """Rank of the token with these bytes, or None."""
+        cdef ShortKey key
         cdef size_t n_bytes = token.shape[0]
         if n_bytes == 0 or n_bytes > self.tables.n_token_bytes:
             return None
-        found = find_token(&self.tables, &token[0], n_bytes, n_bytes)
+        if n_bytes <= SHORT_LENGTH:
+            make_short_key(&self.tables, &token[0], n_bytes, n_bytes, &key)
+        found = find_token(&self.tables, &token[0], n_bytes, &key)
         return None if found == NO_ID else found
 
 
@@ -900,8 +935,14 @@ cdef class Ids:
     def __cinit__(self, tokens):
         if isinstance(tokens, (list, tuple)):
             self.copy(tokens)
-        elif PyObject_CheckBuffer(tokens) or hasattr(tokens, "__array__"):
+        elif PyObject_CheckBuffer(tokens):
             self.lend(tokens)
+        elif hasattr(tokens, "__array__"):
+            try:
+                self.lend(tokens)
+            except (TypeError, RuntimeError):
+                # Tensors on another device, for one, are no arrays but can be iterated.
+                self.copy(list(tokens))
         else:
             self.copy(list(tokens))
 

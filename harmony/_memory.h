@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <time.h>
 
 #ifdef HARMONY_DEBUG
 
@@ -53,6 +54,14 @@ static inline uint32_t u32_at(const uint32_t *values, size_t index, size_t lengt
 static inline uint64_t u64_at(const uint64_t *values, size_t index, size_t length) {
     check_index(index, length, "a uint64 table");
     return values[index];
+}
+
+/* Give up the processor for as short as a thread can sleep, to be called without the interpreter
+ * lock. Letting go of the lock alone lets nobody else run: whoever waits for it has to wake up
+ * first, and by then it is taken again. */
+static inline void step_aside(void) {
+    struct timespec shortest = {0, 1000};
+    nanosleep(&shortest, NULL);
 }
 
 /* Ask for the cache line at `address`, which is needed soon. Any address may be asked for. */

@@ -64,6 +64,7 @@ cdef extern from "_memory.h" nogil:
     void count_steps(size_t n) noexcept
     uint64_t steps_counted() noexcept
     void forget_steps() noexcept
+    void step_aside() noexcept
 
 cdef extern from "Python.h":
     void PyUnicode_Append(PyObject** left, PyObject* right) except *
@@ -137,7 +138,9 @@ cdef enum:
 
     # Ids read from a list between two stretches without the interpreter lock: few enough that the
     # lock is held for 0.15 ms, enough that a waiting thread has the time to wake up and take it.
-    IDS_AT_ONCE = 65536
+    IDS_AT_ONCE = 32768
+    # Message objects made between two moments in which other threads may run.
+    MESSAGES_BETWEEN_TURNS = 256
     # More ids of content than this are appended without the lock.
     RUN_WITHOUT_LOCK = 2048
     # Texts of more bytes than this become str without the lock.
@@ -337,6 +340,9 @@ cdef class Parser:
                         i += 1
                 at += i
                 PyErr_CheckSignals()
+                if at < n_ids:
+                    with nogil:
+                        step_aside()
                 if refusal is None:
                     try:
                         self.run(chunk, i)
@@ -614,6 +620,9 @@ cdef class Parser:
             message = message_of(_MODEL_SLOTS, header, text)
             if len(self.handed_out) == n:
                 self.handed_out.append(message)
+            if n % MESSAGES_BETWEEN_TURNS == MESSAGES_BETWEEN_TURNS - 1:
+                with nogil:
+                    step_aside()
         return self.handed_out[:]
 
     @property

@@ -528,3 +528,18 @@ def test_copy(any_tokenizer, make):
 
 def test_repr_names_the_encoding(any_tokenizer):
     assert any_tokenizer.name in repr(any_tokenizer)
+
+
+def test_ids_in_a_tensor_of_another_device(tokenizer):
+    """What pretends to be an array but cannot be made one is iterated, as upstream does."""
+
+    class Tensor(list):
+        def __array__(self, *arguments, **options):
+            raise TypeError("can't convert a tensor of that device")
+
+        __class__ = object  # no list to isinstance
+
+    ids = Tensor([24912, 2375])
+    assert tokenizer.decode(ids) == "hello world"
+    with pytest.raises(TypeError):
+        tokenizer.decode(Tensor([1.5]))
