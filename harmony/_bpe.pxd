@@ -21,6 +21,9 @@ cdef struct Tables:
     const uint64_t* pair_slots
     uint64_t n_pair_slots
     int pair_shift
+    const uint64_t* pair_filter         # n_filter_words of 64 bits
+    uint64_t n_filter_words
+    int filter_shift
     # Only for vocabularies whose merges are proven; NULL otherwise.
     const uint32_t* split_left          # n_ids
     const uint32_t* split_right         # n_ids

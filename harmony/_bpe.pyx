@@ -177,15 +177,16 @@ cdef inline size_t token_length(const Tables* t, uint32_t token) noexcept nogil:
     return u32_at(t.token_starts, <size_t>token + 1, <size_t>t.n_ids + 1) - t.token_starts[token]
 
 
-cdef inline uint64_t pair_key(uint32_t left, uint32_t right) noexcept nogil:
-    return (<uint64_t>left) << ID_BITS | right
-
-
 cdef inline uint32_t find_pair(const Tables* t, uint32_t left, uint32_t right) noexcept nogil:
     """Id of the token that merging these two makes, or NO_ID."""
-    cdef uint64_t key = pair_key(left, right)
-    cdef uint64_t at = key * MULTIPLIER_2 >> t.pair_shift
+    cdef uint64_t key = (<uint64_t>left) << ID_BITS | right
+    cdef uint64_t value = key * MULTIPLIER_2
+    cdef uint64_t at = value >> t.filter_shift
     cdef uint64_t slot
+    count_steps(1)
+    if not u64_at(t.pair_filter, at >> 6, t.n_filter_words) >> (at & 63) & 1:
+        return NO_ID
+    at = value >> t.pair_shift
     while True:
         count_steps(1)
         slot = u64_at(t.pair_slots, at, t.n_pair_slots)
@@ -313,10 +314,6 @@ cdef void merge_short(
             ids[i] = ids[i + 1]
         for i in range(at, n - 1):
             ranks[i] = ranks[i + 1]
-        if at + 1 < n:
-            # Wait for memory once, not once for each neighbour.
-            prefetch(t.pair_slots + (
-                pair_key(lowest, ids[at + 1]) * MULTIPLIER_2 >> t.pair_shift))
         if at > 0:
             ranks[at - 1] = find_pair(t, ids[at - 1], lowest)
         if at + 1 < n:
@@ -732,6 +729,9 @@ cdef class RankTables:
         t.long_slots = u64_pointer(arrays, "long_slots", t.n_long_slots, &t.long_shift)
         t.n_pair_slots = len(arrays["pair_slots"])
         t.pair_slots = u64_pointer(arrays, "pair_slots", t.n_pair_slots, &t.pair_shift)
+        t.n_filter_words = len(arrays["pair_filter"])
+        t.pair_filter = u64_pointer(arrays, "pair_filter", t.n_filter_words, &t.filter_shift)
+        t.filter_shift -= 6             # an index of bits, not of words
         t.sorted_ids = u32_pointer(arrays, "sorted_ids", -1)
         if t.sorted_ids:
             t.n_sorted = <uint32_t>len(arrays["sorted_ids"])

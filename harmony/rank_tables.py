@@ -20,6 +20,8 @@ short_records   uint64 [buckets, 4, 2]     tokens of at most 11 bytes: (bytes 0-
                                            (bytes 8-10 | length << 24 | id << 28); 0, 0: empty
 long_slots      uint64 [slots]             longer tokens: hash & 0xFFFFFFFF << 32 | id; ~0: empty
 pair_slots      uint64 [slots]             left id << 42 | right id << 21 | merged id; ~0: empty
+pair_filter     uint64 [words]             one bit for each value of the top bits of a pair's hash,
+                                           set if some pair has it: most pairs asked for are none
 split_left      uint32 [n_ids] or [0]      left half of the one merge that makes the token; a
 split_right     the same                   single byte has itself here
 shorter_prefix  uint32 [n_ids] or [0]      longest other token that is a prefix of this one
@@ -43,6 +45,7 @@ ID_BITS = 21
 MAX_IDS = 2**ID_BITS - 1
 SHORT_LENGTH = 11  # longest token kept inside its hash record
 BUCKET = 4  # short records in a bucket: 64 bytes, one cache line
+FILTER_PAIRS_PER_WORD = 9  # at 70 %: at most one bit in ten is set
 EMPTY_SLOT = 0xFFFFFFFFFFFFFFFF
 
 # Odd multipliers that spread bits well; _bpe.pyx uses the same.
@@ -79,6 +82,7 @@ def build_rank_tables(
         "short_records": _short_records(id_of),
         "long_slots": _long_slots(id_of),
         "pair_slots": _pair_slots(pairs),
+        "pair_filter": _pair_filter(pairs),
     }
     tables.update(_long_piece_tables(tokens, id_of, final_pairs))
     return tables
@@ -169,9 +173,21 @@ def _long_slots(id_of: dict[bytes, int]) -> np.ndarray:
     return slots
 
 
-def _pair_slots(pairs: list[tuple[int, int, int]]) -> np.ndarray:
+def _keys_and_merged(pairs: list[tuple[int, int, int]]) -> tuple[np.ndarray, np.ndarray]:
     left, right, merged = np.array(pairs, dtype=np.uint64).reshape(-1, 3).T
-    keys = left << np.uint64(ID_BITS) | right
+    return left << np.uint64(ID_BITS) | right, merged
+
+
+def _pair_filter(pairs: list[tuple[int, int, int]]) -> np.ndarray:
+    n_bits = 64 * _table_size(max(1, len(pairs)), FILTER_PAIRS_PER_WORD)
+    bits = np.zeros(n_bits, dtype=np.uint8)
+    keys, _ = _keys_and_merged(pairs)
+    bits[(keys * np.uint64(MULTIPLIER_2)) >> np.uint64(64 - (n_bits.bit_length() - 1))] = 1
+    return np.packbits(bits, bitorder="little").view("<u8").astype(np.uint64)
+
+
+def _pair_slots(pairs: list[tuple[int, int, int]]) -> np.ndarray:
+    keys, merged = _keys_and_merged(pairs)
     n_slots = _table_size(len(pairs), 1)
     slots = np.full(n_slots, EMPTY_SLOT, dtype=np.uint64)
     hashes = keys * np.uint64(MULTIPLIER_2)
