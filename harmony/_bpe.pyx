@@ -92,7 +92,7 @@ cdef enum:
     RELEASE_LOCK_ABOVE = 16384
     # Ids put into a list between two moments in which other threads may run: a power of two. Such
     # a moment takes longer than 10,000 ids do.
-    IDS_BETWEEN_TURNS = 1 << 17
+    IDS_BETWEEN_TURNS = 1 << 16
     # Time between two looks at pending signals. A look takes the interpreter lock, which another
     # thread may be slow to give up; looking at the clock costs next to nothing.
     MILLISECONDS_BETWEEN_SIGNALS = 50
