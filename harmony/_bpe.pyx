@@ -39,7 +39,9 @@ from harmony._pretokenize cimport (
     find_malformed, forget_scanner_steps, next_piece_ends, scanner_steps,
 )
 
-from harmony.errors import InvalidUtf8Error, UnknownTokenError, VocabularyError
+from harmony.errors import (
+    HarmonyError, InvalidUtf8Error, UnknownTokenError, VocabularyError, name_row,
+)
 
 cdef extern from "_memory.h" nogil:
     int HARMONY_BUILD_IS_DEBUG
@@ -53,6 +55,9 @@ cdef extern from "_memory.h" nogil:
     void count_steps(size_t n) noexcept
     uint64_t steps_counted() noexcept
     void forget_steps() noexcept
+
+cdef extern from "string.h" nogil:
+    void* memmem(const void* content, size_t n_content, const void* wanted, size_t n_wanted)
 
 cdef extern from "Python.h":
     int PyErr_CheckSignals() noexcept       # unlike Cython's own, leaves the exception set
@@ -1053,6 +1058,96 @@ cdef class Codec:
             if sink.on_heap:
                 free(sink.ids)
 
+    # many texts -> ids, many lists of ids -> texts: one chunk of a batch
+
+    def encode_texts(self, Texts texts not None, Py_ssize_t start, Py_ssize_t stop, offsets):
+        """Ids of the texts from `start` up to `stop`, one after another, as an IdBuffer.
+
+        `offsets`, int64 with stop - start + 1 items, becomes where the ids of each begin and end.
+        """
+        cdef uint32_t stack_ids[STACK_IDS]
+        cdef Sink sink
+        start_sink(&sink, stack_ids)
+        try:
+            encode_rows(self, texts, start, stop, offsets, &sink)
+            return buffer_of(&sink)
+        finally:
+            if sink.on_heap:
+                free(sink.ids)
+
+    def count_texts(self, Texts texts not None, Py_ssize_t start, Py_ssize_t stop, offsets):
+        """As `encode_texts`, but the ids are only counted: nothing is returned."""
+        cdef uint32_t stack_ids[STACK_IDS]
+        cdef Sink sink
+        start_sink(&sink, stack_ids)
+        sink.counting = True
+        try:
+            encode_rows(self, texts, start, stop, offsets, &sink)
+        finally:
+            if sink.on_heap:
+                free(sink.ids)
+
+    def lists_of(self, ids, const int64_t[::1] offsets not None):
+        """The ids between each two of `offsets`, as a list of int each."""
+        cdef Ids source = Ids(ids)
+        cdef Py_ssize_t i
+        check_offsets(offsets, source.n_ids)
+        return [self.ranks.list_of(source.ids + offsets[i], offsets[i + 1] - offsets[i])
+                for i in range(offsets.shape[0] - 1)]
+
+    def decode_texts(
+        self, ids, const int64_t[::1] offsets not None, str errors not None, Py_ssize_t first_row=0
+    ):
+        """Texts of the ids between each two of `offsets`, as a list of str; `errors` as in
+        bytes.decode. Errors name the row, counted from `first_row`."""
+        cdef Ids source = Ids(ids)
+        cdef Py_ssize_t n_rows = offsets.shape[0] - 1
+        cdef Py_ssize_t n_bytes = 0
+        cdef Py_ssize_t row = 0
+        cdef Py_ssize_t at, length
+        cdef const uint8_t* start
+        cdef const char* encoded_errors
+        cdef uint8_t* content
+        cdef Py_ssize_t* ends
+        check_offsets(offsets, source.n_ids)
+        ends = <Py_ssize_t*>malloc(max(1, n_rows) * sizeof(Py_ssize_t))
+        if not ends:
+            raise MemoryError()
+        content = NULL
+        try:
+            with nogil:
+                at = offsets[0]
+                for row in range(n_rows):
+                    while at < min(offsets[row + 1], source.n_ids) and self.find_bytes(
+                            source.ids[at], &start, &length):
+                        n_bytes += length
+                        at += 1
+                    ends[row] = n_bytes
+                    if at < offsets[row + 1]:
+                        break
+            if at < offsets[n_rows]:
+                raise name_row(UnknownTokenError(source.ids[at], at - offsets[row]),
+                               first_row + row)
+            content = <uint8_t*>malloc(max(1, n_bytes))
+            if not content:
+                raise MemoryError()
+            copy_bytes(self, source.ids + offsets[0], at - offsets[0], content, n_bytes)
+            error_handler = errors.encode()
+            encoded_errors = error_handler
+            result = []
+            at = 0
+            for row in range(n_rows):
+                try:
+                    result.append(
+                        PyUnicode_DecodeUTF8(<char*>content + at, ends[row] - at, encoded_errors))
+                except UnicodeDecodeError as error:
+                    raise name_row(error, first_row + row)
+                at = ends[row]
+            return result
+        finally:
+            free(content)
+            free(ends)
+
     # ids -> bytes
 
     cdef bint find_bytes(
@@ -1084,7 +1179,7 @@ cdef class Codec:
         cdef Ids ids = Ids(tokens)
         cdef Py_ssize_t n_bytes = total_bytes(self, ids)
         cdef object result = PyBytes_FromStringAndSize(NULL, n_bytes)
-        copy_bytes(self, ids, <uint8_t*>PyBytes_AS_STRING(result), n_bytes)
+        copy_bytes(self, ids.ids, ids.n_ids, <uint8_t*>PyBytes_AS_STRING(result), n_bytes)
         return result
 
     def decode_str(self, tokens, str errors not None):
@@ -1190,6 +1285,210 @@ cdef int encode_into(Codec codec, text, specials, piece_ends, Sink* sink) except
     return 0
 
 
+@cython.final
+cdef class Texts:
+    """The texts of a batch, kept alive and in place while this object lives.
+
+    `texts`: a list of texts; errors name the row, counted from `first_row`. Or else rows of one
+    buffer of UTF-8, as Arrow keeps them: `texts` is the buffer, `offsets` int64 with one item more
+    than there are rows, and `present` uint8 with one for each, 0 for a row that is null.
+    """
+
+    cdef Text* texts
+    cdef Py_ssize_t n_texts
+    cdef Py_ssize_t first_row
+    cdef list owners
+
+    def __cinit__(self, texts, Py_ssize_t first_row=0, offsets=None, present=None):
+        self.first_row = first_row
+        self.owners = []
+        self.n_texts = len(texts) if offsets is None else len(offsets) - 1
+        if self.n_texts < 0:
+            raise ValueError("offsets hold one item more than there are rows")
+        self.texts = <Text*>calloc(max(1, self.n_texts), sizeof(Text))
+        if not self.texts:
+            raise MemoryError()
+        if offsets is None:
+            self.take_list(texts)
+        else:
+            self.take_rows(texts, offsets, present)
+
+    cdef int take_list(self, list texts) except -1:
+        cdef Py_ssize_t i
+        cdef object text
+        cdef Utf8 utf8
+        if len(texts) != self.n_texts:
+            raise ValueError("the list of texts has changed")
+        for i in range(self.n_texts):
+            text = texts[i]
+            if isinstance(text, str) and PyUnicode_IS_ASCII(text):
+                self.texts[i].bytes = <const uint8_t*>PyUnicode_DATA(text)
+                self.texts[i].n_bytes = PyUnicode_GET_LENGTH(text)
+                self.owners.append(text)
+                continue
+            try:
+                utf8 = Utf8(text)
+            except (HarmonyError, TypeError) as error:
+                raise name_row(error, self.first_row + i)
+            self.texts[i].bytes = utf8.bytes
+            self.texts[i].n_bytes = utf8.n_bytes
+            self.owners.append(utf8)
+
+    cdef int take_rows(self, buffer, const int64_t[::1] offsets, present) except -1:
+        cdef const uint8_t[::1] content = buffer
+        cdef const uint8_t[::1] mask
+        cdef Py_ssize_t i
+        cdef Py_ssize_t bad = -1
+        check_offsets(offsets, content.shape[0])
+        if present is not None:
+            mask = present
+            if mask.shape[0] != self.n_texts:
+                raise ValueError("there is one mark of presence for each row")
+        self.owners.append(content)
+        if content.shape[0] == 0:
+            return 0
+        for i in range(self.n_texts):
+            if present is None or mask[i]:
+                self.texts[i].bytes = &content[0] + offsets[i]
+                self.texts[i].n_bytes = offsets[i + 1] - offsets[i]
+        with nogil:
+            for i in range(self.n_texts):
+                if self.texts[i].n_bytes:
+                    bad = find_malformed(self.texts[i].bytes, self.texts[i].n_bytes)
+                    if bad >= 0:
+                        break
+        if bad >= 0:
+            raise name_row(InvalidUtf8Error.at(self.utf8(i), bad), self.first_row + i)
+
+    def __len__(self):
+        return self.n_texts
+
+    def utf8(self, Py_ssize_t row):
+        """The bytes of one text."""
+        if not 0 <= row < self.n_texts:
+            raise IndexError(row)
+        return PyBytes_FromStringAndSize(<const char*>self.texts[row].bytes,
+                                         self.texts[row].n_bytes)
+
+    def rows_with(self, bytes marker not None):
+        """The rows that hold `marker`, as a list."""
+        cdef const uint8_t* wanted = <const uint8_t*>PyBytes_AS_STRING(marker)
+        cdef size_t n_wanted = PyBytes_GET_SIZE(marker)
+        cdef Py_ssize_t i = 0
+        rows = []
+        while True:
+            with nogil:
+                while i < self.n_texts and not (self.texts[i].n_bytes and memmem(
+                        self.texts[i].bytes, self.texts[i].n_bytes, wanted, n_wanted)):
+                    i += 1
+            if i == self.n_texts:
+                return rows
+            rows.append(i)
+            i += 1
+
+    def cut(self, Py_ssize_t row, specials, piece_ends):
+        """Where the special tokens of a text stand, and its pieces end: as for `Codec.encode_list`,
+        in bytes of UTF-8."""
+        cdef Span* spans
+        cdef const Py_ssize_t[::1] ends
+        cdef Py_ssize_t at = 0
+        cdef Py_ssize_t n_specials = 0
+        cdef Text* text
+        if not 0 <= row < self.n_texts:
+            raise IndexError(row)
+        text = &self.texts[row]
+        if piece_ends is not None:
+            # Its own copy: nobody may change it between this check and its use.
+            ends = piece_ends.copy()
+            for end in ends:
+                if not at < end <= text.n_bytes:
+                    raise ValueError("piece ends must increase and lie inside the text")
+                at = end
+            self.owners.append(ends)
+            text.n_piece_ends = ends.shape[0]
+            text.piece_ends = &ends[0] if ends.shape[0] else NULL
+        if specials:
+            owner = bytearray(len(specials) * sizeof(Span))
+            spans = <Span*><char*>owner
+            at = 0
+            for start, stop, token in specials:
+                if not at <= start < stop <= text.n_bytes:
+                    raise ValueError("special tokens must not overlap and lie inside the text")
+                spans[n_specials].start = start
+                spans[n_specials].stop = at = stop
+                spans[n_specials].token = token
+                n_specials += 1
+            self.owners.append(owner)
+            text.specials = spans
+            text.n_specials = n_specials
+
+    def __dealloc__(self):
+        free(self.texts)
+
+
+cdef int check_offsets(const int64_t[::1] offsets, Py_ssize_t n_items) except -1:
+    """Offsets do not decrease and stay inside what they point into."""
+    cdef Py_ssize_t i
+    cdef bint fit = offsets.shape[0] > 0 and offsets[0] >= 0
+    if fit:
+        for i in range(offsets.shape[0] - 1):
+            fit = fit and offsets[i] <= offsets[i + 1]
+        fit = fit and offsets[offsets.shape[0] - 1] <= n_items
+    if not fit:
+        raise ValueError("offsets must not decrease, and stay inside what they point into")
+    return 0
+
+
+def join_ids(list rows not None, int64_t[::1] offsets not None):
+    """Token ids given from outside in many rows, one after another, as an IdBuffer; `offsets`,
+    int64 with one item more than rows, becomes where they begin and end. Errors name the row."""
+    cdef Sink sink
+    cdef uint32_t stack_ids[STACK_IDS]
+    cdef Ids ids
+    cdef Py_ssize_t row
+    if offsets.shape[0] != len(rows) + 1:
+        raise ValueError(f"{offsets.shape[0]} offsets for {len(rows)} rows")
+    start_sink(&sink, stack_ids)
+    offsets[0] = 0
+    try:
+        for row in range(offsets.shape[0] - 1):
+            try:
+                ids = Ids(rows[row])
+            except (TypeError, ValueError, OverflowError) as error:
+                raise name_row(error, row)
+            if reserve(&sink, ids.n_ids) != OK:
+                raise MemoryError()
+            if ids.n_ids:
+                memcpy(sink.ids + sink.n_ids, ids.ids, ids.n_ids * sizeof(uint32_t))
+            sink.n_ids += ids.n_ids
+            offsets[row + 1] = sink.n_ids
+        return buffer_of(&sink)
+    finally:
+        if sink.on_heap:
+            free(sink.ids)
+
+
+cdef int encode_rows(
+    Codec codec, Texts texts, Py_ssize_t start, Py_ssize_t stop, int64_t[::1] offsets, Sink* sink
+) except -1:
+    """Fill the sink, which the caller frees, with the ids of the texts start ... stop."""
+    cdef Status status = OK
+    cdef Py_ssize_t i
+    if not 0 <= start <= stop <= texts.n_texts or offsets.shape[0] != stop - start + 1:
+        raise ValueError(f"{len(offsets)} offsets for texts {start} to {stop} of {texts.n_texts}")
+    with nogil:
+        offsets[0] = 0
+        for i in range(start, stop):
+            if texts.texts[i].n_bytes:
+                status = encode_text(&codec.ranks.tables, &texts.texts[i], sink)
+                if status != OK:
+                    break
+            offsets[i - start + 1] = sink.forgotten + sink.n_ids
+    if status != OK:
+        return raise_status(status)
+    return 0
+
+
 cdef Py_ssize_t total_bytes(Codec codec, Ids ids) except -1:
     """Number of bytes that these ids stand for; UnknownTokenError for the first without any."""
     cdef Py_ssize_t total = 0
@@ -1205,14 +1504,16 @@ cdef Py_ssize_t total_bytes(Codec codec, Ids ids) except -1:
     return total
 
 
-cdef void copy_bytes(Codec codec, Ids ids, uint8_t* target, Py_ssize_t n_target) noexcept:
+cdef void copy_bytes(
+    Codec codec, const uint32_t* ids, Py_ssize_t n_ids, uint8_t* target, Py_ssize_t n_target
+) noexcept:
     """Write the bytes of all ids to `target`. An array that somebody else changed since
     `total_bytes` read it must not lead past its end."""
     cdef Py_ssize_t i, n_bytes
     cdef const uint8_t* start
     with nogil:
-        for i in range(ids.n_ids):
-            if not codec.find_bytes(ids.ids[i], &start, &n_bytes) or n_bytes > n_target:
+        for i in range(n_ids):
+            if not codec.find_bytes(ids[i], &start, &n_bytes) or n_bytes > n_target:
                 break
             memcpy(target, start, n_bytes)
             target += n_bytes
@@ -1226,7 +1527,7 @@ cdef str str_from(Codec codec, Ids ids, bytes errors):
     if not text:
         raise MemoryError()
     try:
-        copy_bytes(codec, ids, text, n_bytes)
+        copy_bytes(codec, ids.ids, ids.n_ids, text, n_bytes)
         return PyUnicode_DecodeUTF8(<char*>text, n_bytes, errors)
     finally:
         free(text)

@@ -8,7 +8,12 @@ from __future__ import annotations
 
 
 class HarmonyError(RuntimeError):
-    """Base of all errors of this package, under the name that openai_harmony gives it."""
+    """Base of all errors of this package, under the name that openai_harmony gives it.
+
+    `row`: the index of the text or conversation in a batch that it is about, None outside batches.
+    """
+
+    row: int | None = None
 
 
 class RenderError(HarmonyError):
@@ -67,6 +72,16 @@ class InvalidUtf8Error(HarmonyError, UnicodeDecodeError):
         except UnicodeDecodeError as error:
             return cls("utf-8", text, start, start + error.end, error.reason)
         raise AssertionError(f"the bytes at {start} are well-formed")
+
+
+def name_row(error: Exception, row: int) -> Exception:
+    """The same exception, which from now on says which row of a batch it is about."""
+    error.row = row  # type: ignore[attr-defined]
+    if isinstance(error, UnicodeDecodeError):
+        error.reason += f" (row {row})"
+    else:
+        error.args = (f"row {row}: {error}",)
+    return error
 
 
 HarmonyError.__module__ = "harmony"

@@ -12,6 +12,7 @@ import itertools
 import operator
 import os
 from collections.abc import Collection, Iterable, Mapping
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -28,6 +29,8 @@ from harmony.vocabulary import o200k_ranks, ranks_from, read_tiktoken_file
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from typing_extensions import Buffer
+
+    from harmony.batch import Job, TokenBatch
 
     Text = str | Buffer
     TokenIds = Iterable[int] | Buffer
@@ -52,6 +55,12 @@ O200K_PATTERN = "|".join(
 # identities costs nothing.
 _NONE_ALLOWED: set[str] = set()
 _NO_NAMES: frozenset[str] = frozenset()
+
+
+@functools.cache
+def _batch() -> Any:
+    """batch.py, which single texts do not need."""
+    return import_module("harmony.batch")
 
 
 class Tokenizer:
@@ -135,6 +144,63 @@ class Tokenizer:
         unless they are in `allowed_special`."""
         return self._codec.count(*self._resolve(text, allowed_special, ()))
 
+    # many texts -> ids: batch.py, on threads
+
+    def encode_batch(
+        self,
+        texts: Iterable[Text],
+        *,
+        num_threads: int | None = None,
+        allowed_special: SpecialNames = _NONE_ALLOWED,
+        disallowed_special: SpecialNames = "all",
+    ) -> list[list[int]]:
+        """`encode` for each of `texts`, on `num_threads` threads (None: one for each core).
+
+        An error has the index of the text in its message and as its attribute `row`; it is the one
+        of the first text that has any.
+        """
+        return self._job(texts, num_threads, allowed_special, disallowed_special).lists()
+
+    def encode_batch_to_numpy(
+        self,
+        texts: Iterable[Text],
+        *,
+        num_threads: int | None = None,
+        allowed_special: SpecialNames = _NONE_ALLOWED,
+        disallowed_special: SpecialNames = "all",
+    ) -> TokenBatch:
+        """As `encode_batch`, into one array: `ids` uint32[n], `offsets` int64[m + 1]."""
+        job = self._job(texts, num_threads, allowed_special, disallowed_special)
+        batch: TokenBatch = _batch().TokenBatch(*job.arrays())
+        return batch
+
+    def encode_arrow(
+        self,
+        array: Any,
+        *,
+        num_threads: int | None = None,
+        allowed_special: SpecialNames = _NONE_ALLOWED,
+        disallowed_special: SpecialNames = "all",
+    ) -> Any:
+        """As `encode_batch`, from an Arrow array of `string`, `large_string`, `binary` or
+        `large_binary` to one of `large_list<uint32>`; from a chunked array to a chunked one.
+
+        The text is read where it lies, nulls stay null. Needs pyarrow.
+        """
+        from harmony import arrow
+
+        return arrow.encode(self, array, num_threads, allowed_special, disallowed_special)
+
+    def count_tokens_batch(
+        self,
+        texts: Iterable[Text],
+        *,
+        num_threads: int | None = None,
+        allowed_special: SpecialNames = (),
+    ) -> NDArray[np.int64]:
+        """`count_tokens` for each of `texts`: int64 array. Threads and errors as above."""
+        return self._job(texts, num_threads, allowed_special, ()).counts()
+
     # ids -> text
 
     def decode(self, tokens: TokenIds, errors: str = "replace") -> str:
@@ -143,6 +209,17 @@ class Tokenizer:
         Raises UnknownTokenError (a HarmonyError) for an id that stands for no token.
         """
         return self._codec.decode_str(tokens, errors)
+
+    def decode_batch(
+        self,
+        batch: TokenBatch | Iterable[TokenIds],
+        *,
+        errors: str = "replace",
+        num_threads: int | None = None,
+    ) -> list[str]:
+        """`decode` for each row of ids. Threads and errors as in `encode_batch`."""
+        texts: list[str] = _batch().decode(self, batch, errors, num_threads)
+        return texts
 
     def decode_utf8(self, tokens: TokenIds) -> str:
         """Text of `tokens`. Raises HarmonyError if their bytes are not UTF-8."""
@@ -265,6 +342,21 @@ class Tokenizer:
 
     # helpers
 
+    @property
+    def _splits_by_itself(self) -> bool:
+        """Whether the compiled scanner finds the pieces of every text."""
+        return True
+
+    def _job(
+        self,
+        texts: Iterable[Text],
+        num_threads: int | None,
+        allowed_special: SpecialNames,
+        disallowed_special: SpecialNames,
+    ) -> Job:
+        job: Job = _batch().job_for(self, texts, num_threads, allowed_special, disallowed_special)
+        return job
+
     def _identity(self) -> tuple[Any, ...]:
         """What two equal tokenizers have in common."""
         return type(self), self.name
@@ -347,6 +439,10 @@ class LoadedTokenizer(Tokenizer):
                 self._splitter = regex.compile(pattern)
             except regex.error as error:
                 raise VocabularyError(f"the pattern of {name} does not compile: {error}") from error
+
+    @property
+    def _splits_by_itself(self) -> bool:
+        return self._splitter is None
 
     def _piece_ends(self, text: Text) -> NDArray[np.intp] | None:
         return self._piece_ends_between(text, [])

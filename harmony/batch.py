@@ -1,0 +1,250 @@
+"""Many texts in one call: chunks of them on threads, ids in flat arrays.
+
+    texts  ->  Texts (_bpe), which keeps them in place  ->  chunks  ->  workers  ->  ids, offsets
+
+Texts are a list, or rows of Arrow's buffers (arrow.py makes these).
+"""
+
+from __future__ import annotations
+
+import itertools
+import operator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, overload
+
+import numpy as np
+
+from harmony import workers
+from harmony._bpe import Texts, join_ids
+from harmony.errors import name_row
+
+if TYPE_CHECKING:
+    import pyarrow as pa  # type: ignore[import-untyped]
+    from numpy.typing import NDArray
+
+    from harmony.tokenizer import SpecialNames, Text, TokenIds, Tokenizer
+
+# What a thread takes at a time, in bytes of text. Threads that hold the lock between chunks are in
+# each other's way if chunks are much smaller; work is shared unevenly if they are much larger.
+CHUNK_BYTES = 1 << 18
+# What a text costs beside its bytes, in bytes of text.
+_BYTES_PER_TEXT = 64
+# Below this a second thread costs more than it brings.
+_PARALLEL_ABOVE = 1 << 20
+
+
+class TokenBatch:
+    """The ids of many texts in one array.
+
+    `ids`: uint32[n]; `offsets`: int64[m + 1]. The ids of text `i` are
+    `ids[offsets[i]:offsets[i + 1]]`, which is `batch[i]`: a view, not a copy. `batch[2:5]` is a
+    batch that shares the memory.
+    """
+
+    __slots__ = ("ids", "offsets")
+
+    def __init__(self, ids: NDArray[np.uint32], offsets: NDArray[np.int64]) -> None:
+        if not len(offsets):
+            raise ValueError("offsets hold one item more than there are rows")
+        self.ids = ids
+        self.offsets = offsets
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @overload
+    def __getitem__(self, index: int) -> NDArray[np.uint32]: ...
+    @overload
+    def __getitem__(self, index: slice) -> TokenBatch: ...
+
+    def __getitem__(self, index: int | slice) -> NDArray[np.uint32] | TokenBatch:
+        if isinstance(index, slice):
+            start, stop, step = index.indices(len(self))
+            if step != 1:
+                raise ValueError(f"a batch is sliced in steps of 1, not {step}")
+            return TokenBatch(self.ids, self.offsets[start : max(start, stop) + 1])
+        row = position(index, len(self))
+        return self.ids[self.offsets[row] : self.offsets[row + 1]]
+
+    def __iter__(self) -> Iterator[NDArray[np.uint32]]:
+        for start, stop in itertools.pairwise(self.offsets.tolist()):
+            yield self.ids[start:stop]
+
+    def __repr__(self) -> str:
+        n_ids = int(self.offsets[-1] - self.offsets[0])
+        return f"<TokenBatch of {len(self):,} texts, {n_ids:,} ids>"
+
+    def to_arrow(self) -> pa.LargeListArray:
+        """`large_list<uint32>` over the same memory. Needs pyarrow."""
+        from harmony.arrow import list_array
+
+        return list_array(self.ids, self.offsets)
+
+
+def position(index: int, length: int) -> int:
+    """`index` counted from the start. Raises IndexError if there is no such item."""
+    row = operator.index(index)
+    if row < 0:
+        row += length
+    if not 0 <= row < length:
+        raise IndexError(f"index {index} is out of range for {length} rows")
+    return row
+
+
+class Job:
+    """The texts of one call, the policy for special tokens in them, and how they are cut.
+
+    `sources`: for each stretch of texts a function (start, stop, first row) -> Texts, and about how
+    many bytes each of its texts has.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        sources: Sequence[tuple[Callable[[int, int, int], Texts], NDArray[np.int64]]],
+        num_threads: int | None,
+        allowed_special: SpecialNames,
+        disallowed_special: SpecialNames,
+    ) -> None:
+        tokenizer._resolve("", allowed_special, disallowed_special)  # for the errors in these
+        self._tokenizer = tokenizer
+        self._policy = (allowed_special, disallowed_special)
+        # Whether texts without the beginning of all special tokens need no second look.
+        self._marker = b""
+        if tokenizer._splits_by_itself and (not disallowed_special or disallowed_special == "all"):
+            self._marker = tokenizer._marker.encode()
+        self._chunks: list[tuple[Callable[[int, int, int], Texts], int, int, int]] = []
+        first_row = 0
+        n_bytes = 0
+        for make_texts, sizes in sources:
+            for start, stop in itertools.pairwise(_cuts(sizes)):
+                self._chunks.append((make_texts, start, stop, first_row + start))
+            first_row += len(sizes)
+            n_bytes += int(sizes.sum())
+        self.n_texts = first_row
+        n_threads = workers.thread_count(num_threads)
+        self._num_threads = n_threads if n_bytes > _PARALLEL_ABOVE else 1
+
+    def lists(self) -> list[list[int]]:
+        codec = self._tokenizer._codec
+
+        def work(chunk: int) -> list[list[int]]:
+            texts, offsets = self._texts(chunk)
+            return codec.lists_of(codec.encode_texts(texts, 0, len(texts), offsets), offsets)
+
+        lists = workers.run(work, len(self._chunks), self._num_threads)
+        return list(itertools.chain.from_iterable(lists))
+
+    def arrays(self) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+        codec = self._tokenizer._codec
+
+        def work(chunk: int) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+            texts, offsets = self._texts(chunk)
+            return np.asarray(codec.encode_texts(texts, 0, len(texts), offsets)), offsets
+
+        parts = workers.run(work, len(self._chunks), self._num_threads)
+        return self._joined(parts)
+
+    def counts(self) -> NDArray[np.int64]:
+        codec = self._tokenizer._codec
+
+        def work(chunk: int) -> NDArray[np.int64]:
+            texts, offsets = self._texts(chunk)
+            codec.count_texts(texts, 0, len(texts), offsets)
+            return np.diff(offsets)
+
+        counts = workers.run(work, len(self._chunks), self._num_threads)
+        return np.concatenate([np.empty(0, np.int64), *counts])
+
+    def _texts(self, chunk: int) -> tuple[Texts, NDArray[np.int64]]:
+        """The texts of a chunk, ready for encoding, and room for the offsets of their ids."""
+        make_texts, start, stop, first_row = self._chunks[chunk]
+        texts = make_texts(start, stop, first_row)
+        for row in texts.rows_with(self._marker):
+            try:
+                resolved = self._tokenizer._resolve(texts.utf8(row), *self._policy)
+            except Exception as error:
+                raise name_row(error, first_row + row) from None
+            texts.cut(row, *resolved[1:])
+        return texts, np.empty(stop - start + 1, np.int64)
+
+    def _joined(
+        self, parts: list[tuple[NDArray[np.uint32], NDArray[np.int64]]]
+    ) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+        if len(parts) == 1:
+            return parts[0]
+        starts = np.cumsum([0, *(len(ids) for ids, _ in parts)])
+        ids = np.empty(starts[-1], np.uint32)
+        offsets = np.zeros(self.n_texts + 1, np.int64)
+
+        def copy(chunk: int) -> None:
+            part, part_offsets = parts[chunk]
+            _, start, stop, first_row = self._chunks[chunk]
+            ids[starts[chunk] : starts[chunk + 1]] = part
+            rows = slice(first_row + 1, first_row + 1 + stop - start)
+            np.add(part_offsets[1:], starts[chunk], out=offsets[rows])
+
+        workers.run(copy, len(parts), self._num_threads)
+        return ids, offsets
+
+
+def job_for(
+    tokenizer: Tokenizer,
+    texts: Iterable[Text],
+    num_threads: int | None,
+    allowed_special: SpecialNames,
+    disallowed_special: SpecialNames,
+) -> Job:
+    """The job of encoding a list of texts; TypeError if `texts` is one text."""
+    if isinstance(texts, (str, bytes, bytearray, memoryview)):
+        raise TypeError(f"texts must be a list of texts, not one {type(texts).__name__}")
+    rows = list(texts)
+    try:
+        sizes = np.fromiter(map(len, rows), np.int64, len(rows))  # type: ignore[arg-type]
+    except TypeError:
+        # Something in it is no text, or a buffer without a length; `Texts` knows better.
+        sizes = np.zeros(len(rows), np.int64)
+
+    def make_texts(start: int, stop: int, first_row: int) -> Texts:
+        return Texts(rows[start:stop], first_row)
+
+    return Job(tokenizer, [(make_texts, sizes)], num_threads, allowed_special, disallowed_special)
+
+
+def decode(
+    tokenizer: Tokenizer,
+    batch: TokenBatch | Iterable[TokenIds],
+    errors: str,
+    num_threads: int | None,
+) -> list[str]:
+    """The text of each row of ids."""
+    codec = tokenizer._codec
+    if isinstance(batch, TokenBatch):
+        # A copy: nobody may change the offsets between the check of them and their use.
+        ids, offsets = np.asarray(batch.ids), np.array(batch.offsets, np.int64)
+    else:
+        rows = list(batch)
+        offsets = np.empty(len(rows) + 1, np.int64)
+        ids = np.asarray(join_ids(rows, offsets))
+    # About four bytes of text for each id.
+    cuts = _cuts(4 * np.maximum(np.diff(offsets), 0))
+
+    def work(chunk: int) -> list[str]:
+        start, stop = cuts[chunk], cuts[chunk + 1]
+        return codec.decode_texts(ids, offsets[start : stop + 1], errors, start)
+
+    n_threads = workers.thread_count(num_threads)
+    if 4 * (offsets[-1] - offsets[0]) <= _PARALLEL_ABOVE:
+        n_threads = 1
+    texts = workers.run(work, len(cuts) - 1, n_threads)
+    return list(itertools.chain.from_iterable(texts))
+
+
+def _cuts(sizes: NDArray[np.int64]) -> list[int]:
+    """Where rows of these sizes are cut into chunks: [0, ..., len(sizes)]."""
+    if not len(sizes):
+        return [0]
+    ends = np.cumsum(sizes + _BYTES_PER_TEXT)
+    wanted = np.arange(CHUNK_BYTES, int(ends[-1]), CHUNK_BYTES)
+    cuts = np.unique(np.searchsorted(ends, wanted) + 1)
+    return [0, *cuts[cuts < len(sizes)].tolist(), len(sizes)]
