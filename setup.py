@@ -8,13 +8,14 @@ HARMONY_BUILD=coverage   line tracing of the .pyx files
 import os
 import subprocess
 import sys
+from glob import glob
 from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-MODULES = ["_pretokenize", "_bpe", "_content", "_parser"]
+MODULES = ["_pretokenize", "_segments", "_bpe", "_encode", "_codec", "_content", "_parser"]
 TABLES = Path("harmony", "data", "o200k.tables")
 
 MODE = os.environ.get("HARMONY_BUILD", "release")
@@ -68,7 +69,7 @@ extensions = [
         include_dirs=["harmony"],
         define_macros=MACROS,
         extra_compile_args=C_FLAGS,
-        depends=["harmony/_memory.h", "harmony/_unicode_classes.h"],
+        depends=glob("harmony/*.h"),
     )
     for name in MODULES
 ]

@@ -1,6 +1,37 @@
-# Pieces -> ids (merging) over the rank arrays; ids -> bytes. See _bpe.pyx.
-from cpython.object cimport PyObject
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+# Pieces -> ids (merging) over the rank arrays. See _bpe.pyx.
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+
+cdef extern from *:
+    """
+    #define NO_ID 0xFFFFFFFFu
+    """
+    const uint32_t NO_ID                # no such token
+
+# The same as in rank_tables.py, which describes the tables.
+cdef enum:
+    SHORT_LENGTH = 11
+    BUCKET = 4
+    RECORD_KEY = 0xFFFFFFF              # the 28 bits of a record beside its ids
+    RECORD_ID_BITS = 18
+    NO_RECORD_ID = 0x3FFFF
+
+
+cdef enum Status:
+    OK
+    NO_MEMORY           # an allocation failed
+    INTERRUPTED         # a signal handler raised; its exception is set
+    BAD_TABLES          # the tables contradict themselves
+
+
+cdef struct Sink:
+    # Where ids go.
+    uint32_t* ids
+    size_t n_ids
+    size_t capacity
+    bint on_heap        # `ids` came from malloc (else from the caller's stack)
+    bint counting       # ids are only counted: those of finished pieces may be forgotten
+    uint64_t forgotten
+    int64_t next_look   # when to look at signals again, in milliseconds; 0: not begun
 
 
 cdef struct Tables:
@@ -10,6 +41,7 @@ cdef struct Tables:
     const uint32_t* token_starts        # n_ids + 1
     uint32_t n_ids
     size_t longest                      # bytes of the longest token
+    size_t longest_short                # bytes of the longest that short_records may hold
     const uint32_t* byte_ids            # 256
     const uint32_t* byte_pairs          # 65536
     const uint64_t* short_records       # n_short_buckets * 4 * 2
@@ -31,31 +63,41 @@ cdef struct Tables:
     const uint32_t* sorted_ids          # n_sorted
     uint32_t n_sorted
     const uint32_t* prefix_starts       # 65537
+    const uint64_t* cut_filter          # 1 << CUT_BITS bits
+
+
+cdef extern from "_key.h" nogil:
+    const uint64_t MULTIPLIER_1
+    const uint64_t MULTIPLIER_2
+    ctypedef struct Key:
+        # What a segment is looked up by. One of more than SHORT_LENGTH bytes has a key that no
+        # record has.
+        uint64_t word_0
+        uint64_t word_1
+        uint64_t hash
+    # Of `n_bytes` bytes; 16 may be read.
+    void make_key(const uint8_t* bytes, size_t n_bytes, Key* key) noexcept
+
+
+cdef Status reserve(Sink* sink, size_t n_more) noexcept nogil
+cdef bint must_stop(Sink* sink) noexcept nogil
+cdef size_t token_length(const Tables* t, uint32_t token) noexcept nogil
+
+# The key of `n_bytes` bytes, of which `n_readable` may be read.
+cdef void make_careful_key(
+    const uint8_t* bytes, size_t n_bytes, size_t n_readable, Key* key) noexcept nogil
+
+# The second word of the record of a short token, or 0.
+cdef uint64_t find_record(const Tables* t, const Key* key) noexcept nogil
+cdef uint32_t find_long(const Tables* t, const uint8_t* piece, size_t n_bytes) noexcept nogil
+
+# Append the ids of a piece that is no token.
+cdef Status merge_piece(
+    const Tables* t, const uint8_t* piece, size_t n_bytes, Sink* sink) noexcept nogil
 
 
 cdef class RankTables:
     # Read-only after the constructor, shared by all threads and codecs of one vocabulary.
     cdef Tables tables
     cdef readonly dict arrays           # the numpy arrays the pointers point into
-    cdef PyObject** int_objects         # one Python int per id, made on first use
-
-    cdef list list_of(self, const uint32_t* ids, Py_ssize_t n_ids)
-
-
-cdef class IdBuffer:
-    # uint32 ids that own their memory and lend it through the buffer protocol.
-    cdef uint32_t* ids
-    cdef Py_ssize_t n_ids
-    cdef Py_ssize_t shape[1]
-    cdef Py_ssize_t strides[1]
-
-
-cdef class Codec:
-    # One vocabulary with its special tokens: text -> ids, ids -> bytes.
-    cdef readonly RankTables ranks
-    cdef const uint32_t[::1] special_ids        # ascending
-    cdef const uint32_t[::1] special_starts     # n_special + 1, into special_bytes
-    cdef const uint8_t[::1] special_bytes
-
-    cdef bint find_bytes(
-        self, uint32_t token, const uint8_t** start, Py_ssize_t* n_bytes) noexcept nogil
+    cdef object contexts                # what _encode.pyx keeps between calls

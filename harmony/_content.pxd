@@ -1,7 +1,7 @@
 # The content of one message: ids -> text. See _content.pyx.
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
-from harmony._bpe cimport Codec
+from harmony._codec cimport Codec
 
 
 cdef enum Status:

@@ -19,7 +19,8 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy, memmove, memset
 
-from harmony._bpe cimport Codec, Tables
+from harmony._bpe cimport Tables
+from harmony._codec cimport Codec
 
 cdef extern from "_memory.h" nogil:
     uint32_t u32_at(const uint32_t* values, size_t index, size_t length) noexcept

@@ -2,7 +2,7 @@
 from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t
 
-from harmony._bpe cimport Codec
+from harmony._codec cimport Codec
 from harmony._content cimport Content
 
 

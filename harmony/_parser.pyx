@@ -46,7 +46,8 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
-from harmony._bpe cimport Codec
+from harmony._codec cimport Codec
+from harmony._codec cimport list_of as list_of_ids
 from harmony._content cimport (
     NO_MEMORY, OK, Bytes, Content, Status, append, append_all, complete, content_steps,
     copy_content, empty_content, forget_content_steps, free_content, grow, put, str_from,
@@ -698,7 +699,7 @@ cdef list list_of(Codec codec, const Ids* ids):
         if copy_ids(&copied, ids) != OK:
             raise MemoryError()
         if codec is not None:
-            return codec.ranks.list_of(copied.data, copied.n)
+            return list_of_ids(copied.data, copied.n)
         return [copied.data[i] for i in range(copied.n)]
     finally:
         free(copied.data)

@@ -1,5 +1,5 @@
 # UTF-8 bytes -> ends of pieces: the o200k split pattern as a scanner. See _pretokenize.pyx.
-from libc.stdint cimport uint8_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 
 cdef enum CharClass:
@@ -19,6 +19,14 @@ cdef enum CharClass:
 cdef Py_ssize_t next_piece_ends(
     const uint8_t* text, Py_ssize_t n_bytes, Py_ssize_t start,
     Py_ssize_t* ends, Py_ssize_t max_ends,
+) noexcept nogil
+
+# Class, width and code point of the character of several bytes at `at` (at < n_bytes). A byte that
+# cannot begin one that fits the buffer counts as a character of class OTHER, its value as the code
+# point. That never happens in text which passed `find_malformed`.
+cdef uint8_t decode_wide(
+    const uint8_t* text, Py_ssize_t n_bytes, Py_ssize_t at, Py_ssize_t* width,
+    uint32_t* code_point,
 ) noexcept nogil
 
 # Index of the first byte that is not part of well-formed UTF-8, or -1.

@@ -52,35 +52,31 @@ cdef enum:
     WHITE_SPACE = SPACE | NEWLINE
 
 
-cdef uint8_t class_of_wide(
+cdef uint8_t decode_wide(
     const uint8_t* text, Py_ssize_t n_bytes, Py_ssize_t at, Py_ssize_t* width,
+    uint32_t* code_point,
 ) noexcept nogil:
-    """Class and width of the multi-byte character at `at`.
-
-    A byte that cannot begin a character that fits the buffer counts as one character of class
-    OTHER. That never happens in text which passed `find_malformed`.
-    """
     cdef uint32_t lead = text[at]
     cdef Py_ssize_t left = n_bytes - at
-    cdef uint32_t code_point
     if 0xC2 <= lead < 0xE0 and left >= 2:
         width[0] = 2
-        code_point = (lead & 0x1F) << 6 | (byte_at(text, at + 1, n_bytes) & 0x3F)
+        code_point[0] = (lead & 0x1F) << 6 | (byte_at(text, at + 1, n_bytes) & 0x3F)
     elif 0xE0 <= lead < 0xF0 and left >= 3:
         width[0] = 3
-        code_point = ((lead & 0x0F) << 12 | (byte_at(text, at + 1, n_bytes) & 0x3F) << 6
-                      | (byte_at(text, at + 2, n_bytes) & 0x3F))
+        code_point[0] = ((lead & 0x0F) << 12 | (byte_at(text, at + 1, n_bytes) & 0x3F) << 6
+                         | (byte_at(text, at + 2, n_bytes) & 0x3F))
     elif 0xF0 <= lead < 0xF5 and left >= 4:
         width[0] = 4
-        code_point = ((lead & 0x07) << 18 | (byte_at(text, at + 1, n_bytes) & 0x3F) << 12
-                      | (byte_at(text, at + 2, n_bytes) & 0x3F) << 6
-                      | (byte_at(text, at + 3, n_bytes) & 0x3F))
-        if code_point > 0x10FFFF:
+        code_point[0] = ((lead & 0x07) << 18 | (byte_at(text, at + 1, n_bytes) & 0x3F) << 12
+                         | (byte_at(text, at + 2, n_bytes) & 0x3F) << 6
+                         | (byte_at(text, at + 3, n_bytes) & 0x3F))
+        if code_point[0] > 0x10FFFF:
             return OTHER
     else:
         width[0] = 1
+        code_point[0] = lead
         return OTHER
-    return UNICODE_CLASSES[<uint32_t>UNICODE_ROW[code_point >> 7] * 128 + (code_point & 127)]
+    return UNICODE_CLASSES[<uint32_t>UNICODE_ROW[code_point[0] >> 7] * 128 + (code_point[0] & 127)]
 
 
 cdef inline uint8_t class_at(
@@ -88,11 +84,12 @@ cdef inline uint8_t class_at(
 ) noexcept nogil:
     """Class and width in bytes of the character at `at` (at < n_bytes)."""
     cdef uint8_t lead = byte_at(text, at, n_bytes)
+    cdef uint32_t code_point
     count_steps(1)
     if lead < 0x80:
         width[0] = 1
         return UNICODE_CLASSES[lead]    # row 0 is ASCII: the generator meets it first
-    return class_of_wide(text, n_bytes, at, width)
+    return decode_wide(text, n_bytes, at, width, &code_point)
 
 
 cdef inline Py_ssize_t skip_run(

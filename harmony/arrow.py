@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harmony import batch
-from harmony._bpe import Texts
+from harmony._codec import Texts
 
 try:
     import pyarrow as pa  # type: ignore[import-untyped]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, overload
 import numpy as np
 
 from harmony import workers
-from harmony._bpe import Texts, join_ids
+from harmony._codec import Texts, join_ids
 from harmony.errors import name_row
 
 if TYPE_CHECKING:

@@ -17,8 +17,9 @@ token_starts    uint32 [n_ids + 1]         token i is token_bytes[starts[i]:star
 byte_ids        uint32 [256]               id of each single byte
 byte_pairs      uint32 [65536]             id of the two-byte token (first << 8 | second), or NO_ID
 short_records   uint64 [buckets, 4, 2]     tokens of at most 11 bytes: (bytes 0-7 little-endian),
-                                           (bytes 8-10 | length << 24 | id << 28); 0, 0: empty
-long_slots      uint64 [slots]             longer tokens: hash & 0xFFFFFFFF << 32 | id; ~0: empty
+                                           (bytes 8-10 | length << 24 | id << 28 | ~0 << 46);
+                                           0, 0: empty. None at all if ids need over 18 bits
+long_slots      uint64 [slots]             other tokens: hash & 0xFFFFFFFF << 32 | id; ~0: empty
 pair_slots      uint64 [slots]             left id << 42 | right id << 21 | merged id; ~0: empty
 pair_filter     uint64 [words]             one bit for each value of the top bits of a pair's hash,
                                            set if some pair has it: most pairs asked for are none
@@ -28,14 +29,17 @@ shorter_prefix  uint32 [n_ids] or [0]      longest other token that is a prefix 
 sorted_ids      uint32 [n_ids] or [0]      ids in the order of their bytes
 prefix_starts   uint32 [65537] or [0]      place in sorted_ids of the first token whose first
                                            two bytes (0 if missing) are at least the index
+cut_filter      uint64 [4096] or [0]       one bit for each hash of two characters, set if a token
+                                           may hold the border between them
 ==============  =========================  =========================================================
 
-The last five are only made when the one merge of every token is given: they serve the engine for
-long pieces, which rests on facts about o200k that scripts/make_rank_tables.py proves.
+The last six are only made when the one merge of every token is given: they serve the shortcuts for
+o200k, about which scripts/make_rank_tables.py proves what they rest on.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -44,7 +48,10 @@ NO_ID = 0xFFFFFFFF
 ID_BITS = 21
 MAX_IDS = 2**ID_BITS - 1
 SHORT_LENGTH = 11  # longest token kept inside its hash record
+RECORD_ID_BITS = 18  # of each of the two ids of a record; all ones: none
+NO_RECORD_ID = 2**RECORD_ID_BITS - 1
 BUCKET = 4  # short records in a bucket: 64 bytes, one cache line
+CUT_BITS = 18  # log2 of the bits of the cut filter
 FILTER_PAIRS_PER_WORD = 9  # at 70 %: at most one bit in ten is set
 EMPTY_SLOT = 0xFFFFFFFFFFFFFFFF
 
@@ -52,6 +59,17 @@ EMPTY_SLOT = 0xFFFFFFFFFFFFFFFF
 MULTIPLIER_1 = 0x9E3779B97F4A7C15
 MULTIPLIER_2 = 0xC2B2AE3D27D4EB4F
 _MASK_64 = 0xFFFFFFFFFFFFFFFF
+
+# Where pieces are cut: between two characters of the same group. These are the scripts that do not
+# put spaces between words. The bit 0x80 keeps a character from being the second of the two.
+NO_CUT = 0x80
+CUT_GROUPS = {
+    (0x3000, 0xD800): 1,  # Chinese, Japanese, Korean
+    (0xFF00, 0x10000): 1 | NO_CUT,  # their punctuation in full width
+    (0x0E00, 0x0F00): 2,  # Thai, Lao
+    (0x1000, 0x1080): 3,  # Burmese
+    (0x1780, 0x1800): 4,  # Khmer
+}
 
 Tables = dict[str, np.ndarray]
 
@@ -67,6 +85,7 @@ def build_rank_tables(
     tokens is a pair.
     """
     id_of = {token: i for i, token in enumerate(tokens) if token}
+    short_length = SHORT_LENGTH if len(tokens) < NO_RECORD_ID else 0
     lengths = np.fromiter(map(len, tokens), dtype=np.int64, count=len(tokens))
     starts = np.zeros(len(tokens) + 1, dtype=np.uint32)
     np.cumsum(lengths, out=starts[1:])
@@ -79,12 +98,13 @@ def build_rank_tables(
         "token_starts": starts,
         "byte_ids": np.array([id_of[bytes([b])] for b in range(256)], dtype=np.uint32),
         "byte_pairs": _byte_pairs(id_of),
-        "short_records": _short_records(id_of),
-        "long_slots": _long_slots(id_of),
+        "short_records": _short_records(id_of, short_length),
+        "long_slots": _long_slots(id_of, short_length),
         "pair_slots": _pair_slots(pairs),
         "pair_filter": _pair_filter(pairs),
     }
     tables.update(_long_piece_tables(tokens, id_of, final_pairs))
+    tables["cut_filter"] = _cut_filter(tokens) if final_pairs else np.empty(0, dtype=np.uint64)
     return tables
 
 
@@ -137,24 +157,56 @@ def _place(hashes: np.ndarray, n_buckets: int, per_bucket: int) -> np.ndarray:
     return slot
 
 
-def _short_records(id_of: dict[bytes, int]) -> np.ndarray:
-    short = [token for token in id_of if len(token) <= SHORT_LENGTH]
+def _place_in_two(first: np.ndarray, second: np.ndarray, n_buckets: int) -> np.ndarray:
+    """Slot of each item, in one of two buckets, in the second only if the first is full.
+
+    Items that do not fit go to their other bucket, again and again, in random order. Of buckets of
+    four that are 70 % full, a few dozen rounds find a place for all.
+    """
+    random = np.random.default_rng(0)
+    n_items = len(first)
+    in_second = np.zeros(n_items, dtype=bool)
+    while True:
+        bucket = np.where(in_second, second, first)
+        order = random.permutation(n_items)
+        order = order[np.argsort(bucket[order], kind="stable")]
+        in_order = bucket[order]
+        position = np.arange(n_items) - np.searchsorted(in_order, in_order)
+        too_many = order[position >= BUCKET]
+        if len(too_many):
+            in_second[too_many] ^= True
+            continue
+        # Where the first bucket has room, one item a round may return to it.
+        fill = np.bincount(bucket, minlength=n_buckets)
+        may_return = np.flatnonzero(in_second & (fill[first] < BUCKET))
+        if not len(may_return):
+            slot = np.empty(n_items, dtype=np.int64)
+            slot[order] = in_order * BUCKET + position
+            return slot
+        in_second[may_return[np.unique(first[may_return], return_index=True)[1]]] = False
+
+
+def _short_records(id_of: dict[bytes, int], short_length: int) -> np.ndarray:
+    short = [token for token in id_of if len(token) <= short_length]
     word_0 = np.array([int.from_bytes(t[:8], "little") for t in short], dtype=np.uint64)
     key_1 = np.array(
         [int.from_bytes(t[8:], "little") | len(t) << 24 for t in short], dtype=np.uint64
     )
     ids = np.array([id_of[token] for token in short], dtype=np.uint64)
-    hashes = (word_0 ^ (key_1 * np.uint64(MULTIPLIER_1))) * np.uint64(MULTIPLIER_2)
+    hashes = word_0 * np.uint64(MULTIPLIER_1) + key_1 * np.uint64(MULTIPLIER_2)
     n_buckets = _table_size(len(short), BUCKET)
+    shift = np.uint64(64 - (n_buckets.bit_length() - 1))
+    first = (hashes >> shift).astype(np.int64)
+    second = (hashes * np.uint64(MULTIPLIER_1) >> shift).astype(np.int64)
     records = np.zeros((n_buckets * BUCKET, 2), dtype=np.uint64)
-    slot = _place(hashes, n_buckets, BUCKET)
+    slot = _place_in_two(first, second, n_buckets)
     records[slot, 0] = word_0
-    records[slot, 1] = key_1 | ids << np.uint64(28)
+    records[slot, 1] = key_1 | ids << np.uint64(28) | np.uint64(NO_RECORD_ID << 46)
     return records.reshape(n_buckets, BUCKET, 2)
 
 
 def hash_of_long(token: bytes) -> int:
-    """The 64-bit hash of a token of more than SHORT_LENGTH bytes."""
+    """The 64-bit hash of a token that is in no short record."""
     value = len(token) * MULTIPLIER_1 & _MASK_64
     for i in range(0, len(token), 8):
         word = int.from_bytes(token[i : i + 8], "little")
@@ -163,8 +215,8 @@ def hash_of_long(token: bytes) -> int:
     return value
 
 
-def _long_slots(id_of: dict[bytes, int]) -> np.ndarray:
-    long = [token for token in id_of if len(token) > SHORT_LENGTH]
+def _long_slots(id_of: dict[bytes, int], short_length: int) -> np.ndarray:
+    long = [token for token in id_of if len(token) > short_length]
     hashes = np.array([hash_of_long(token) for token in long], dtype=np.uint64)
     ids = np.array([id_of[token] for token in long], dtype=np.uint64)
     n_slots = _table_size(len(long), 1)
@@ -226,3 +278,42 @@ def _long_piece_tables(
         "sorted_ids": np.array([id_of[token] for token in in_order], dtype=np.uint32),
         "prefix_starts": np.searchsorted(first_two, np.arange(65537)).astype(np.uint32),
     }
+
+
+def cut_groups() -> np.ndarray:
+    """The group of each code point from U+0000 to U+FFFF: uint8 [512], by code point >> 7."""
+    groups = np.full(512, NO_CUT, dtype=np.uint8)
+    for (first, stop), group in CUT_GROUPS.items():
+        groups[first >> 7 : stop >> 7] = group
+    return groups
+
+
+def _cut_filter(tokens: Sequence[bytes]) -> np.ndarray:
+    """Bits of all pairs of characters that might be cut but whose border a token may hold.
+
+    A token may begin or end inside a character; then every character counts that ends or begins
+    so. Where no token holds a border no merge crosses it, because a merge makes a token.
+    """
+    ending: dict[bytes, list[int]] = defaultdict(list)
+    starting: dict[bytes, list[int]] = defaultdict(list)
+    for code_points in CUT_GROUPS:
+        for code_point in range(*code_points):
+            character = chr(code_point).encode()
+            for n_bytes in (1, 2, 3):
+                ending[character[-n_bytes:]].append(code_point)
+                starting[character[:n_bytes]].append(code_point)
+    borders = {
+        (token[max(0, at - 3) : at], token[at : at + 3])
+        for token in tokens
+        for at in range(1, len(token))
+        if token[at] >= 0xE0
+    }
+    groups = cut_groups()
+    bits = np.zeros(2**CUT_BITS, dtype=np.uint8)
+    for end, start in borders:
+        if end in ending and start in starting:
+            left, right = np.array(ending[end])[:, None], np.array(starting[start])
+            may_be_cut = groups[left >> 7] & (NO_CUT - 1) == groups[right >> 7]
+            keys = (left << 21 | right)[may_be_cut].astype(np.uint64)
+            bits[keys * np.uint64(MULTIPLIER_1) >> np.uint64(64 - CUT_BITS)] = 1
+    return np.packbits(bits, bitorder="little").view("<u8").astype(np.uint64)

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from harmony._bpe import Codec, RankTables, bytes_of, to_utf8
+from harmony._bpe import RankTables
+from harmony._codec import Codec, bytes_of, to_utf8
 from harmony.errors import HarmonyError, UnknownTokenError, VocabularyError
 from harmony.special_tokens import (
     O200K_BASE_SPECIALS,

@@ -1,0 +1,8 @@
+from typing import Literal, final
+
+CACHES: dict[str, tuple[int, int, bool]]
+
+@final
+class Contexts: ...
+
+def use_caches(size: Literal["", "tiny", "off"]) -> None: ...

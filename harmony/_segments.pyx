@@ -1,0 +1,428 @@
+"""UTF-8 bytes -> ends of segments, 64 bytes at a time.
+
+A segment is a piece of the split pattern, or a part of one whose ids are its ids: where no token
+contains the border of two characters, no merge crosses it, and cutting there changes nothing (the
+cut rule). Cutting makes the long pieces of Chinese, Japanese or Thai text as short and as frequent
+as words are elsewhere.
+
+The scanner of _pretokenize.pyx is the definition of pieces. This module finds the same borders
+with a handful of operations on 64-bit masks: one bit for each byte of a window, one mask for each
+class (_byte_masks.h). What it owes its callers is what the scanner owes them.
+
+    text    let's   say:\\n\\n  a 1234
+    letter  111 1   111      1            a bit stands for the byte above it
+    space      . 111              11      ...
+    starts  1    1 1   1   1 1 1 1  1
+
+A window always begins at a border, so nothing reaches into it from before. What reaches out of it
+is left to the next window, which begins at the last border that is certain. Bytes of a character
+after its first have the class of the character. What the masks cannot decide (`doubt`) is rare,
+and the scanner decides it, one piece at a time: upper case after letters without case, marks after
+anything but a letter or a mark, digits outside ASCII, a slash after a newline that belongs to
+punctuation.
+"""
+
+import os
+
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memset
+
+from harmony._pretokenize cimport (
+    CASELESS, LOWER, MARK, NUMBER, SPACE, UPPER, decode_wide, next_piece_ends,
+)
+
+from harmony.rank_tables import cut_groups
+
+cdef extern from "_byte_masks.h" nogil:
+    enum:
+        TIER_PORTABLE
+        TIER_AVX2
+        TIER_AVX512
+    ctypedef struct ByteMasks:
+        uint64_t upper, lower, number, space, blank, newline, wide, slash, apostrophe
+    ctypedef void (*ClassifyBytes)(const uint8_t* bytes, ByteMasks* masks) noexcept nogil
+    void make_class_lanes() noexcept
+    int best_tier() noexcept
+    ClassifyBytes classifier_of(int tier) noexcept
+    int lowest_bit(uint64_t bits) noexcept
+    int highest_bit(uint64_t bits) noexcept
+    uint8_t byte_at(const uint8_t* values, size_t index, size_t length) noexcept
+    uint64_t u64_at(const uint64_t* values, size_t index, size_t length) noexcept
+    void check_index(size_t index, size_t length, const char* what) noexcept
+    void count_steps(size_t n) noexcept
+    uint64_t steps_counted() noexcept
+    void forget_steps() noexcept
+
+cdef extern from *:
+    """
+    #define ALL_BITS 0xFFFFFFFFFFFFFFFFull
+    #define CUT_MULTIPLIER 0x9E3779B97F4A7C15ull
+    """
+    const uint64_t ALL_BITS
+    const uint64_t CUT_MULTIPLIER
+
+cdef enum:
+    WINDOW = 64
+    TIER_SCALAR = -1
+    NO_CUT = 0x80                       # as in rank_tables.py
+    # Borders up to here are certain in a window of ASCII text, if no white space reaches its end:
+    # the longest look ahead is that of a contraction, three bytes.
+    CERTAIN_IN_ASCII = 60
+    # The same when characters of up to four bytes follow.
+    CERTAIN = 55
+
+TIERS = {"scalar": TIER_SCALAR, "portable": TIER_PORTABLE, "avx2": TIER_AVX2,
+         "avx512": TIER_AVX512}
+
+cdef ClassifyBytes classify_bytes
+cdef int current_tier
+cdef bint cuts_are_used
+cdef uint8_t cut_group[512]             # by code point >> 7
+for _row, _group in enumerate(cut_groups().tolist()):
+    cut_group[_row] = _group
+make_class_lanes()
+
+
+cdef struct Window:
+    # A bit for each byte; a character of several bytes has its class at each of them.
+    uint64_t upper, lower, caseless     # letters; marks are caseless here
+    uint64_t number, space, blank, newline, other, slash, apostrophe
+    uint64_t inside     # bytes of a character after its first
+    uint64_t cuts       # first bytes of characters before which a piece may be cut
+    uint64_t doubt      # places where the masks cannot tell
+    int n_known         # bytes before this one are classified
+    int n_certain       # borders up to this one cannot change with what follows
+
+
+cdef inline void add_wide(
+    Window* window, uint64_t wide, const uint64_t* cut_filter,
+    const uint8_t* bytes, int n_bytes, bint ends_here,
+) noexcept nogil:
+    """Classify the characters of more than one byte, whose bytes are `wide`."""
+    cdef uint64_t here, after_letter
+    cdef uint64_t marks = 0
+    cdef uint64_t key
+    cdef uint32_t code_point
+    cdef uint32_t before = 0            # the code point that ends at `end`, of `group`
+    cdef int end = -1
+    cdef uint8_t group = 0
+    cdef uint8_t next_group
+    cdef int at
+    cdef Py_ssize_t width
+    cdef uint8_t char_class
+    window.n_certain = CERTAIN
+    while wide:
+        count_steps(1)
+        at = lowest_bit(wide)
+        char_class = decode_wide(bytes, n_bytes, at, &width, &code_point)
+        if width == 1:
+            # Cut off by the end of the window, or no UTF-8: the latter is for the scanner.
+            if not ends_here and n_bytes - at < 4:
+                window.n_known = at
+                break
+            window.doubt |= <uint64_t>1 << at
+        here = ((<uint64_t>1 << width) - 1) << at
+        wide &= ~here
+        window.inside |= here & (here << 1)
+        if char_class == CASELESS:
+            window.caseless |= here
+        elif char_class == LOWER:
+            window.lower |= here
+        elif char_class == UPPER:
+            window.upper |= here
+        elif char_class == MARK:
+            window.caseless |= here
+            marks |= here
+        elif char_class == SPACE:
+            window.blank |= here
+        elif char_class == NUMBER:
+            window.number |= here
+            window.doubt |= <uint64_t>1 << at
+        else:
+            window.other |= here
+        if cut_filter and width == 3:
+            next_group = cut_group[code_point >> 7]
+            if end == at and group & (NO_CUT - 1) == next_group:
+                key = (<uint64_t>before << 21 | code_point) * CUT_MULTIPLIER >> (64 - CUT_BITS)
+                if not u64_at(cut_filter, key >> 6, 1 << (CUT_BITS - 6)) >> (key & 63) & 1:
+                    window.cuts |= <uint64_t>1 << at
+            end = at + 3
+            before = code_point
+            group = next_group
+    after_letter = (window.upper | window.lower | window.caseless) << 1
+    window.doubt |= marks & ~window.inside & ~after_letter
+    window.doubt |= window.upper & ~window.inside & (window.caseless << 1)
+
+
+cdef inline void classify(
+    Window* window, const uint64_t* cut_filter, const uint8_t* bytes, int n_bytes, bint ends_here,
+) noexcept nogil:
+    """Fill `window` for n_bytes <= WINDOW bytes, of which WINDOW may be read."""
+    cdef ByteMasks masks
+    cdef uint64_t known = ALL_BITS >> (WINDOW - n_bytes)
+    classify_bytes(bytes, &masks)
+    window.upper = masks.upper
+    window.lower = masks.lower
+    window.caseless = 0
+    window.number = masks.number
+    window.space = masks.space
+    window.blank = masks.blank
+    window.newline = masks.newline
+    window.slash = masks.slash
+    window.apostrophe = masks.apostrophe
+    window.other = known & ~(masks.upper | masks.lower | masks.number | masks.space | masks.blank
+                             | masks.newline | masks.wide)
+    window.inside = 0
+    window.cuts = 0
+    window.doubt = 0
+    window.n_known = n_bytes
+    window.n_certain = CERTAIN_IN_ASCII
+    if masks.wide:
+        add_wide(window, masks.wide, cut_filter, bytes, n_bytes, ends_here)
+
+
+cdef inline uint64_t first_bytes(uint64_t last_bytes, uint64_t inside) noexcept nogil:
+    """The first bytes of the characters whose last bytes are given."""
+    cdef int _k
+    for _k in range(3):
+        last_bytes = (last_bytes & ~inside) | (last_bytes & inside) >> 1
+    return last_bytes
+
+
+cdef uint64_t last_newlines(uint64_t newline, uint64_t white) noexcept nogil:
+    """The last newline of each run of white space."""
+    cdef uint64_t ahead = newline           # a newline is here or further on in the run
+    cdef uint64_t run = white
+    cdef int reach = 1
+    while reach < WINDOW:
+        ahead |= ahead >> reach & run
+        run &= run >> reach
+        reach *= 2
+    return newline & ~(ahead >> 1)
+
+
+cdef uint64_t with_contractions(
+    uint64_t starts, uint64_t candidates, const uint8_t* bytes, int n_bytes,
+) noexcept nogil:
+    """Put 's 't 're 've 'm 'll 'd, in any case, behind the letters that end at a candidate."""
+    cdef uint64_t here
+    cdef int at, width
+    cdef int done = 0                       # the end of the contraction before
+    cdef uint8_t first, second
+    while candidates:
+        count_steps(1)
+        at = lowest_bit(candidates)
+        candidates &= candidates - 1
+        if (done and at <= done) or at + 2 > n_bytes:      # a piece starts at `done`
+            continue
+        width = 0
+        first = byte_at(bytes, at + 1, n_bytes) | 0x20
+        if first == c"s" or first == c"t" or first == c"m" or first == c"d":
+            width = 2
+        elif at + 3 <= n_bytes:
+            second = byte_at(bytes, at + 2, n_bytes)
+            if byte_at(bytes, at + 1, n_bytes) == 0xC5:
+                width = 3 if second == 0xBF else 0      # U+017F folds to s
+            else:
+                second |= 0x20
+                if ((first == c"r" or first == c"v") and second == c"e") or (
+                        first == c"l" and second == c"l"):
+                    width = 3
+        if width == 0:
+            continue
+        done = at + width
+        here = ((<uint64_t>1 << width) - 1) << at
+        starts &= ~here
+        if done < WINDOW:
+            starts |= <uint64_t>1 << done
+    return starts
+
+
+cdef inline uint64_t piece_starts(
+    Window* window, const uint8_t* bytes, int n_bytes,
+) noexcept nogil:
+    """The first bytes of pieces. Adds to `window.doubt`."""
+    cdef uint64_t letter = window.upper | window.lower | window.caseless
+    cdef uint64_t other = window.other
+    cdef uint64_t white = window.space | window.blank | window.newline
+    cdef uint64_t word_start = letter & ~(letter << 1)
+    cdef uint64_t starts, absorbed, prefix, newline_ends, number, third
+    # Upper case after lower case starts a word, whatever is before.
+    starts = window.upper & ~window.inside & (window.lower << 1)
+
+    # [^\s\p{L}\p{N}]+[\r\n/]*, with a space before it: newlines that follow are part of it. The
+    # sum carries through each run of newlines that starts behind such a character.
+    absorbed = window.newline & (other << 1)
+    absorbed = window.newline & ~(window.newline + absorbed)
+    window.doubt |= (absorbed << 1) & window.slash
+    white &= ~absorbed
+    other &= ~(other << 1) & ~(window.space << 1)
+    starts |= other | (absorbed << 1 & ~absorbed)
+
+    # [^\r\n\p{L}\p{N}]? before letters: white space always, another character where a piece starts.
+    prefix = other | (other << 1 & window.inside)
+    prefix |= prefix << 1 & window.inside
+    prefix |= prefix << 1 & window.inside
+    starts |= word_start & ~((prefix | window.space | window.blank) << 1)
+
+    # \p{N}{1,3}
+    number = window.number
+    third = number & ~(number << 1)
+    number &= (number << 1) & (number << 2)
+    while third:
+        starts |= third
+        third = third << 3 & number
+
+    # \s*[\r\n]+: up to the last newline of a run of white space; what follows is another piece.
+    starts |= white & ~(white << 1)
+    newline_ends = window.newline & ~absorbed
+    if newline_ends:
+        starts |= last_newlines(newline_ends, white) << 1
+    # \s+(?!\S): white space before anything else leaves its last character to that, newlines
+    # excepted. Past the end of the text no class is set.
+    prefix = (letter | window.number | window.other) >> 1 & (window.space | window.blank)
+    starts |= first_bytes(prefix, window.inside) if window.inside else prefix
+
+    prefix = window.apostrophe & (letter << 1)
+    if prefix:
+        starts = with_contractions(starts, prefix, bytes, n_bytes)
+    return starts
+
+
+cdef inline int last_certain(const Window* window) noexcept nogil:
+    """The last place where a border cannot change with what follows the window."""
+    cdef uint64_t white = window.space | window.blank | window.newline
+    cdef uint64_t solid = ~white << (WINDOW - window.n_known)
+    # White space that reaches the end of what is known may go on.
+    cdef int last = highest_bit(solid) + 1 - (WINDOW - window.n_known) if solid else 0
+    return min(last, window.n_certain)
+
+
+cdef Py_ssize_t next_segment_ends(
+    const uint64_t* cut_filter, const uint8_t* text, Py_ssize_t n_bytes, Py_ssize_t start,
+    Py_ssize_t* ends, Py_ssize_t max_ends,
+) noexcept nogil:
+    cdef Py_ssize_t n_ends = 0
+    cdef uint8_t tail[WINDOW]
+    cdef const uint8_t* bytes
+    cdef Window window
+    cdef uint64_t borders, cuts, certain, cased
+    cdef int n_here, next_start, cut
+    cdef bint ends_here, is_unsure
+    if not cuts_are_used:
+        cut_filter = NULL
+    if current_tier == TIER_SCALAR:
+        return next_piece_ends(text, n_bytes, start, ends, max_ends)
+    while start < n_bytes and n_ends + ENDS_PER_WINDOW < max_ends:
+        count_steps(1)
+        ends_here = n_bytes - start <= WINDOW
+        if ends_here:
+            n_here = <int>(n_bytes - start)
+            bytes = tail
+            memcpy(tail, text + start, n_here)
+            memset(tail + n_here, 0, WINDOW - n_here)
+        else:
+            n_here = WINDOW
+            bytes = text + start
+        classify(&window, cut_filter, bytes, n_here, ends_here)
+        borders = piece_starts(&window, bytes, n_here)
+
+        # Bits 1 to the last border that is certain.
+        certain = ALL_BITS >> (WINDOW - n_here)
+        if not ends_here:
+            certain >>= n_here - 1 - last_certain(&window)
+        is_unsure = window.doubt & certain != 0
+        if is_unsure:
+            certain &= (window.doubt & -window.doubt) - 1
+        certain &= ~<uint64_t>1
+        borders &= certain
+        next_start = highest_bit(borders) if borders else 0
+        cuts = window.cuts & certain
+        if ends_here and not is_unsure:
+            next_start = n_here
+        elif cuts and not is_unsure:
+            # Between letters without case, none with it before them in the piece, a cut is as good
+            # a start of a window as a border: the rest of the piece is what it is either way.
+            cut = highest_bit(cuts)
+            cased = (window.upper | window.lower) >> next_start << next_start
+            if cut > next_start and (window.caseless >> cut & window.caseless >> (cut - 1) & 1
+                                     and not cased & ((<uint64_t>1 << cut) - 1)):
+                next_start = cut
+        borders |= cuts
+        while borders:
+            cut = lowest_bit(borders)
+            if cut >= next_start:
+                break
+            ends[n_ends] = start + cut
+            n_ends += 1
+            borders &= borders - 1
+        if next_start:
+            start += next_start
+            ends[n_ends] = start
+            n_ends += 1
+        if is_unsure or not next_start:
+            n_ends += next_piece_ends(text, n_bytes, start, ends + n_ends, 1)
+            start = ends[n_ends - 1]
+    return n_ends
+
+
+cdef uint64_t segment_steps() noexcept nogil:
+    return steps_counted()
+
+
+cdef void forget_segment_steps() noexcept nogil:
+    forget_steps()
+
+
+def tiers():
+    """Names of the tiers that this processor can run, slowest first."""
+    return [name for name, tier in TIERS.items() if tier <= best_tier()]
+
+
+def use_tier(str name):
+    """Find segments with the tier of this name from now on, in all threads; "" stands for the
+    best. ValueError if this processor cannot run it."""
+    global current_tier, classify_bytes
+    if name and name not in tiers():
+        raise ValueError(f"tier {name!r}: expected one of {', '.join(tiers())}")
+    tier = TIERS[name] if name else best_tier()
+    classify_bytes = classifier_of(tier)
+    current_tier = tier
+
+
+def segment_ends(const uint8_t[::1] text not None, const uint64_t[::1] cut_filter=None):
+    """Ends of the segments of `text`, as byte offsets: numpy int64, 1-D, strictly increasing.
+
+    `text` is meant to be UTF-8; anything else is split somehow, without harm. `cut_filter`: as in
+    rank_tables.py; without it segments are pieces.
+    """
+    import numpy
+
+    cdef Py_ssize_t n_bytes = text.shape[0]
+    ends = numpy.empty(n_bytes + ENDS_PER_WINDOW, dtype=numpy.intp)
+    cdef Py_ssize_t[::1] view = ends
+    cdef Py_ssize_t n_ends = 0
+    cdef Py_ssize_t n_new
+    cdef Py_ssize_t start = 0
+    cdef const uint64_t* bits = NULL
+    if cut_filter is not None:
+        if cut_filter.shape[0] != 1 << (CUT_BITS - 6):
+            raise ValueError(f"a cut filter has {1 << CUT_BITS} bits")
+        bits = &cut_filter[0]
+    with nogil:
+        while start < n_bytes:
+            n_new = next_segment_ends(
+                bits, &text[0], n_bytes, start, &view[n_ends], n_bytes + ENDS_PER_WINDOW - n_ends)
+            n_ends += n_new
+            start = view[n_ends - 1]
+    return ends[:n_ends].astype(numpy.int64)
+
+
+def use_cuts(bint used):
+    """Whether pieces are cut from now on. It changes no id."""
+    global cuts_are_used
+    cuts_are_used = used
+
+
+use_tier(os.environ.get("HARMONY_TIER", ""))
+use_cuts(os.environ.get("HARMONY_CUTS", "") != "off")

@@ -1,0 +1,210 @@
+"""Segments against the scanner, which defines pieces, in every tier that this processor has."""
+
+import random
+from itertools import pairwise, product
+
+import numpy
+import pytest
+from contexts import CONTEXTS, code_point_texts
+from families import FAMILIES
+from hypothesis import given
+from hypothesis import strategies as st
+from processes import run
+from scale import scaled
+from strategies import damaged_utf8, random_texts, texts
+from ways import working
+
+from harmony._pretokenize import piece_ends
+from harmony._segments import segment_ends, tiers, use_cuts, use_tier
+
+TIERS = tiers()
+
+
+@pytest.fixture(params=TIERS)
+def tier(request):
+    with working(request.param):
+        yield request.param
+
+
+@pytest.fixture(scope="module")
+def cut_filter(base_tokenizer):
+    return base_tokenizer._codec.ranks.arrays["cut_filter"]
+
+
+def assert_pieces(encoded):
+    got, expected = segment_ends(encoded).tolist(), piece_ends(encoded).tolist()
+    if got != expected:
+        at = min(set(got) ^ set(expected))
+        raise AssertionError(
+            f"byte {at} is {'an end' if at in got else 'no end'} of a piece, "
+            f"in {encoded[max(0, at - 70) : at]!r} | {encoded[at : at + 70]!r}"
+        )
+
+
+def in_every_tier(encoded):
+    for tier in TIERS:
+        with working(tier):
+            assert_pieces(encoded)
+
+
+def test_the_best_tier_is_the_default():
+    assert TIERS[:2] == ["scalar", "portable"]
+    with pytest.raises(ValueError, match="tier 'mmx': expected one of scalar, portable"):
+        use_tier("mmx")
+
+
+def test_result(tier):
+    ends = segment_ends(b"Hello, world")
+    assert ends.dtype == numpy.int64
+    assert ends.tolist() == [5, 6, 12]
+    assert segment_ends(b"").tolist() == []
+    with pytest.raises(ValueError, match="a cut filter has 262144 bits"):
+        segment_ends(b"a", numpy.zeros(1, numpy.uint64))
+
+
+@pytest.mark.parametrize("context", CONTEXTS.values(), ids=CONTEXTS.keys())
+def test_every_code_point(tier, context):
+    for text in code_point_texts(context):
+        assert_pieces(text.encode())
+
+
+def test_random_texts(tier):
+    for text in random_texts(scaled(50_000), seed=21):
+        assert_pieces(text.encode())
+
+
+def test_random_texts_that_fill_windows(tier):
+    """Several texts in a row: what reaches out of a window of 64 bytes, and into the next."""
+    several = list(random_texts(scaled(60_000), seed=22))
+    for at in range(0, len(several), 6):
+        assert_pieces("".join(several[at : at + 6]).encode())
+
+
+def test_every_place_in_a_window(tier):
+    """Everything the pattern can do, at each distance from the end of a window."""
+    for text in random_texts(scaled(300), seed=23):
+        encoded = text.encode()
+        for shift in range(64):
+            assert_pieces(b"x" * shift + b" " + encoded + b" and more text that follows")
+
+
+def test_every_short_text_over_one_character_of_each_class(tier):
+    alphabet = ["A", "a", "\u4e2d", "\u0301", "1", " ", "\n", "'", "s", "/", "\u3000"]
+    for length in range(1, 5):
+        for characters in product(alphabet, repeat=length):
+            assert_pieces("".join(characters).encode())
+
+
+@given(texts())
+def test_any_text(text):
+    in_every_tier(text.encode())
+
+
+@given(st.text(alphabet="aAsStTlLrReEvVdDmM'\u017f\u0131\u212a \u0301\u4e2d", max_size=200))
+def test_contractions(text):
+    in_every_tier(text.encode())
+
+
+@given(st.text(alphabet=" \t\r\n\x0b\x1c\x85\xa0\u2028\u3000\u200ba./", max_size=200))
+def test_white_space(text):
+    in_every_tier(text.encode())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_long_runs(tier, family):
+    assert_pieces(FAMILIES[family](3000).encode())
+
+
+def assert_ends_cover(encoded):
+    ends = segment_ends(encoded).tolist()
+    assert all(before < after for before, after in pairwise([0, *ends]))
+    assert (ends[-1] if ends else 0) == len(encoded)
+
+
+@given(damaged_utf8())
+def test_malformed_bytes_are_covered(encoded):
+    for tier in TIERS:
+        with working(tier):
+            assert_ends_cover(encoded)
+
+
+def test_random_bytes_are_covered(tier):
+    rng = random.Random(24)
+    for _ in range(scaled(10_000)):
+        assert_ends_cover(rng.randbytes(rng.randint(1, 200)))
+
+
+def test_every_truncation_is_covered(tier):
+    for text in random_texts(scaled(100), seed=25):
+        encoded = text.encode()
+        for end in range(len(encoded)):
+            assert_ends_cover(encoded[:end])
+            assert_ends_cover(encoded[end:])
+
+
+# cuts
+
+
+def cut_texts():
+    """Text in the scripts that are cut, among others."""
+    rng = random.Random(26)
+    ranges = [
+        (0x4E00, 0x9FFF),
+        (0x3040, 0x30FF),
+        (0xAC00, 0xD7A3),
+        (0xE01, 0xE5B),
+        (0x1000, 0x104F),
+    ]
+    for _ in range(scaled(3000)):
+        first, last = rng.choice(ranges)
+        pool = [chr(rng.randint(first, last)) for _ in range(rng.choice((2, 20, 200)))]
+        pool += rng.sample(
+            ["a", "B", "\u3002", "\uff0c", " ", "\n", "'s", "1", "\u3000", "\u0301"], 3
+        )
+        yield "".join(rng.choice(pool) for _ in range(rng.randint(1, 150)))
+
+
+def test_cuts_only_add_ends(tier, cut_filter):
+    n_cuts = 0
+    for text in cut_texts():
+        encoded = text.encode()
+        with_cuts = segment_ends(encoded, cut_filter).tolist()
+        assert all(before < after for before, after in pairwise([0, *with_cuts]))
+        assert set(piece_ends(encoded).tolist()) <= set(with_cuts)
+        n_cuts += len(with_cuts) - len(piece_ends(encoded))
+    assert (n_cuts > 0) == (tier != "scalar")
+
+
+def test_cuts_change_no_id(base_tokenizer):
+    for text in cut_texts():
+        with_cuts = base_tokenizer.encode_ordinary(text)
+        use_cuts(False)
+        try:
+            assert base_tokenizer.encode_ordinary(text) == with_cuts
+        finally:
+            use_cuts(True)
+
+
+def test_no_token_holds_a_border_that_may_be_cut(ranks, cut_filter):
+    """The cut rule, from the side of the tokens: what stands in a token whole is not cut."""
+    for token in ranks:
+        # Bytes of a character at either end are completed in one of the ways there are.
+        encoded = token.decode("utf-8", "ignore").encode()
+        if encoded and encoded in token:
+            pieces = piece_ends(encoded).tolist()
+            if len(pieces) == 1:
+                assert segment_ends(encoded, cut_filter).tolist() == pieces, token
+
+
+def test_the_environment_chooses_for_a_process():
+    program = (
+        "import harmony; from harmony._segments import segment_ends;"
+        "ids = harmony.get_tokenizer('o200k_base').encode_ordinary('\u4e2d\u6587 Hello');"
+        "print(ids)"
+    )
+    plain = run(program)
+    variables = {"HARMONY_TIER": "scalar", "HARMONY_CACHES": "off", "HARMONY_CUTS": "off"}
+    assert run(program, **variables) == plain
+    for name in ("HARMONY_TIER", "HARMONY_CACHES"):
+        with pytest.raises(AssertionError, match="expected one of"):
+            run(program, **{name: "none"})
