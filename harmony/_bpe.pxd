@@ -11,9 +11,6 @@ cdef extern from *:
 cdef enum:
     SHORT_LENGTH = 11
     BUCKET = 4
-    RECORD_KEY = 0xFFFFFFF              # the 28 bits of a record beside its ids
-    RECORD_ID_BITS = 18
-    NO_RECORD_ID = 0x3FFFF
 
 
 cdef enum Status:
@@ -44,6 +41,7 @@ cdef struct Tables:
     size_t longest_short                # bytes of the longest that short_records may hold
     const uint32_t* byte_ids            # 256
     const uint32_t* byte_pairs          # 65536
+    const uint32_t* border_ranks        # 65536
     const uint64_t* short_records       # n_short_buckets * 4 * 2
     uint64_t n_short_buckets
     int short_shift
@@ -66,7 +64,7 @@ cdef struct Tables:
     const uint64_t* cut_filter          # 1 << CUT_BITS bits
 
 
-cdef extern from "_key.h" nogil:
+cdef extern from "_tier.h" nogil:
     const uint64_t MULTIPLIER_1
     const uint64_t MULTIPLIER_2
     ctypedef struct Key:
@@ -81,7 +79,14 @@ cdef extern from "_key.h" nogil:
 
 cdef Status reserve(Sink* sink, size_t n_more) noexcept nogil
 cdef bint must_stop(Sink* sink) noexcept nogil
-cdef size_t token_length(const Tables* t, uint32_t token) noexcept nogil
+
+cdef extern from "_memory.h" nogil:
+    uint32_t u32_at(const uint32_t* values, size_t index, size_t length) noexcept
+
+
+cdef inline size_t token_length(const Tables* t, uint32_t token) noexcept nogil:
+    return u32_at(t.token_starts, <size_t>token + 1, <size_t>t.n_ids + 1) - t.token_starts[token]
+
 
 # The key of `n_bytes` bytes, of which `n_readable` may be read.
 cdef void make_careful_key(

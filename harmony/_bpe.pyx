@@ -24,20 +24,25 @@ from libc.string cimport memcmp, memcpy
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from harmony._pretokenize cimport forget_scanner_steps, scanner_steps
-from harmony._segments cimport CUT_BITS, forget_segment_steps, segment_steps
+from harmony._segments cimport (
+    CUT_BITS, ID_SHIFT, NO_RECORD_ID, forget_segment_steps, segment_steps,
+)
 
 from harmony.errors import VocabularyError
 
 cdef extern from "_memory.h" nogil:
     int HARMONY_BUILD_IS_DEBUG
     uint8_t byte_at(const uint8_t* values, size_t index, size_t length) noexcept
-    uint32_t u32_at(const uint32_t* values, size_t index, size_t length) noexcept
     uint64_t u64_at(const uint64_t* values, size_t index, size_t length) noexcept
     uint64_t load_u64(const uint8_t* bytes) noexcept
     void check_index(size_t index, size_t length, const char* what) noexcept
     void count_steps(size_t n) noexcept
     uint64_t steps_counted() noexcept
     void forget_steps() noexcept
+
+cdef extern from "_tier.h" nogil:
+    enum:
+        RECORD_KEY                  # the bits of a record's second word beside its ids
 
 cdef extern from "Python.h":
     int PyErr_CheckSignals() noexcept       # unlike Cython's own, leaves the exception set
@@ -118,10 +123,6 @@ cdef bint must_stop(Sink* sink) noexcept nogil:
 
 
 # --- tables -------------------------------------------------------------------------------------
-
-cdef size_t token_length(const Tables* t, uint32_t token) noexcept nogil:
-    return u32_at(t.token_starts, <size_t>token + 1, <size_t>t.n_ids + 1) - t.token_starts[token]
-
 
 cdef inline uint32_t find_pair(const Tables* t, uint32_t left, uint32_t right) noexcept nogil:
     """Id of the token that merging these two makes, or NO_ID."""
@@ -205,10 +206,54 @@ cdef uint32_t find_long(const Tables* t, const uint8_t* piece, size_t n_bytes) n
 
 # --- merging by rank ----------------------------------------------------------------------------
 
+cdef size_t merge_bytes(
+    const Tables* t, const uint8_t* piece, size_t n_bytes, uint32_t* ids, uint32_t* ranks,
+) noexcept nogil:
+    """The ids of a piece after the first merges, and the ranks of those that are possible then.
+
+    All pairs of bytes are merged that come before any merge which could take one of the two away
+    from the other: every such merge makes a token that holds the border to the byte before or
+    after, and `border_ranks` knows the first of these tokens. No two of these pairs share a byte.
+
+        piece   w  o  r  d  s
+        pairs    80 258  .        or comes before any token that holds wo, or that holds rd
+    """
+    cdef uint32_t pairs[SHORT_PIECE + 2]        # of the bytes before and at each index
+    cdef uint32_t borders[SHORT_PIECE + 2]
+    cdef bint merged[SHORT_PIECE]
+    cdef size_t i, key
+    cdef size_t n = 0
+    pairs[0] = borders[0] = pairs[n_bytes] = borders[n_bytes] = NO_ID
+    pairs[n_bytes + 1] = borders[n_bytes + 1] = NO_ID
+    count_steps(n_bytes)
+    for i in range(1, n_bytes):
+        key = <size_t>piece[i - 1] << 8 | piece[i]
+        pairs[i] = u32_at(t.byte_pairs, key, 65536)
+        borders[i] = u32_at(t.border_ranks, key, 65536)
+    i = 0
+    while i < n_bytes:
+        merged[n] = pairs[i + 1] < borders[i] and pairs[i + 1] < borders[i + 2]
+        if merged[n]:
+            ids[n] = pairs[i + 1]
+            i += 2
+        else:
+            ids[n] = u32_at(t.byte_ids, piece[i], 256)
+            i += 1
+        n += 1
+    i = 0
+    for key in range(n - 1):
+        i += 1 + merged[key]
+        if merged[key] or merged[key + 1]:
+            ranks[key] = find_pair(t, ids[key], ids[key + 1])
+        else:
+            ranks[key] = pairs[i]
+    return n
+
+
 cdef void merge_short(
     const Tables* t, const uint8_t* piece, size_t n_bytes, Sink* sink,
 ) noexcept nogil:
-    """Byte-pair encoding as it is defined, for 2 to SHORT_PIECE bytes; room is reserved.
+    """Byte-pair encoding as it is defined, for at most SHORT_PIECE bytes; room is reserved.
 
     Invariant: ids[0:n] covers the piece; ranks[i] is the id that ids[i] and ids[i + 1] merge
     into, which is also the rank of that merge, or NO_ID.
@@ -217,11 +262,7 @@ cdef void merge_short(
     cdef uint32_t ranks[SHORT_PIECE]
     cdef uint32_t lowest
     cdef size_t i, at
-    cdef size_t n = n_bytes
-    for i in range(n):
-        ids[i] = u32_at(t.byte_ids, piece[i], 256)
-    for i in range(n - 1):
-        ranks[i] = u32_at(t.byte_pairs, <size_t>piece[i] << 8 | piece[i + 1], 65536)
+    cdef size_t n = merge_bytes(t, piece, n_bytes, ids, ranks)
     while n > 1:
         lowest = NO_ID
         at = 0
@@ -568,6 +609,7 @@ cdef class RankTables:
             raise VocabularyError("the token bytes do not end where the last token does")
         t.byte_ids = u32_pointer(arrays, "byte_ids", 256)
         t.byte_pairs = u32_pointer(arrays, "byte_pairs", 65536)
+        t.border_ranks = u32_pointer(arrays, "border_ranks", 65536)
         if arrays["short_records"].shape[1:] != (BUCKET, 2):
             raise VocabularyError("table short_records does not have 4 records of 2 words a bucket")
         t.n_short_buckets = len(arrays["short_records"])
@@ -613,7 +655,7 @@ cdef class RankTables:
         if 0 < n_bytes <= self.tables.longest_short:
             make_careful_key(&token[0], n_bytes, n_bytes, &key)
             record = find_record(&self.tables, &key)
-            return record >> 28 & NO_RECORD_ID if record else None
+            return record >> ID_SHIFT & NO_RECORD_ID if record else None
         if 0 < n_bytes <= self.tables.longest:
             found = find_long(&self.tables, &token[0], n_bytes)
         return None if found == NO_ID else found

@@ -6,29 +6,32 @@ kilobyte at a time:
     1. `next_segment_ends` cuts it into segments (_segments.pyx).
     2. Each is looked up in a cache of short segments. No branch depends on what is found: the
        record that was met goes into `values`, found or not, and the number of the segment onto a
-       list if not (`look_up`).
-    3. Those on the list are looked up in the vocabulary, then in a cache of longer segments, and
-       merged if they are in neither (`resolve`).
-    4. The ids of all are written, two for each, the second over by the next (`emit`).
+       list if not (`look_up` of _simd.h).
+    3. Those on the list are looked up in the vocabulary, then in a cache of spellings, and merged if
+       they are in neither (`resolve`).
+    4. The ids of all are written, one or two for each record (`emit`).
 
 Both caches have a fixed size, and a new entry takes the place of an old one: hostile text can only
 make them useless. Their entries are whole results, so they change no id. The first has the records
-of the vocabulary (rank_tables.py), with room for two ids.
+of the vocabulary (rank_tables.py), with room for two ids. A spelling is ids and nothing else: what
+they are the encoding of is what they spell, and that is compared with the segment.
 """
 
 import os
 
 cimport cython
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memcpy, memset
 
 from harmony._bpe cimport (
-    MULTIPLIER_1, MULTIPLIER_2, NO_ID, NO_RECORD_ID, OK, RECORD_ID_BITS, RECORD_KEY, SHORT_LENGTH,
-    BAD_TABLES, INTERRUPTED, Key, Sink, Status, Tables, find_long, find_record,
-    make_key, merge_piece, must_stop, reserve,
+    BAD_TABLES, INTERRUPTED, MULTIPLIER_1, MULTIPLIER_2, NO_ID, OK, SHORT_LENGTH, Key, Sink, Status, Tables, find_long, find_record,
+    make_key, merge_piece, must_stop, reserve, token_length,
 )
-from harmony._segments cimport next_segment_ends
+from harmony._segments cimport (
+    ID_SHIFT, KEY_BYTES, NO_RECORD_ID, RECORD_ID_BITS, SECOND_ID_SHIFT, SLACK, Record,
+    next_segment_ends, tier,
+)
 
 cdef extern from "_memory.h" nogil:
     uint64_t load_u64(const uint8_t* bytes) noexcept
@@ -39,34 +42,26 @@ cdef extern from "_memory.h" nogil:
 cdef enum:
     SEGMENTS_AT_ONCE = 256
     RECORD_BITS = 15                # 32,768 records of 16 bytes
-    LINE_BITS = 12                  # 4,096 lines of 64 bytes
-    LINE_BYTES = 30
-    LINE_IDS = 8
+    SPELLING_BITS = 16              # 65,536 spellings of 16 bytes
+    SPELLED_BYTES = 32              # of the longest segment that is kept as a spelling
+    SPELLED_IDS = 6
     # Segments of more bytes go straight to the sink: their ids would be in memory twice.
     LONG_SEGMENT = 512
-    # A key reads 16 bytes.
-    KEY_BYTES = 16
 
 
-cdef struct Record:
-    uint64_t word_0
-    uint64_t word_1
-
-
-cdef struct Line:
-    # One cache line: a segment of at most LINE_BYTES bytes and LINE_IDS ids.
-    uint8_t n_bytes                 # 0: none
-    uint8_t n_ids
-    uint8_t bytes[LINE_BYTES]
-    uint32_t ids[LINE_IDS]
+cdef struct Spelling:
+    # The ids of a segment, three of RECORD_ID_BITS a word; NO_RECORD_ID: no more. The bytes of the
+    # tokens, one after another, tell which segment it is.
+    uint64_t words[2]
 
 
 cdef struct Missed:
     # A segment that the first cache does not have.
     Key key
-    uint64_t line
+    uint64_t spelling               # hash
     const uint8_t* bytes
     size_t n_bytes
+    size_t n_readable
     uint32_t segment
 
 
@@ -78,32 +73,25 @@ cdef struct Aside:
 
 cdef struct Context:
     Record* records
-    Line* lines
+    Spelling* spellings
     int record_shift
-    int line_shift
-    Py_ssize_t ends[SEGMENTS_AT_ONCE]
-    uint64_t values[SEGMENTS_AT_ONCE]
-    uint32_t missed_segments[SEGMENTS_AT_ONCE]
+    int spelling_shift
+    Py_ssize_t ends[SEGMENTS_AT_ONCE + SLACK]
+    uint64_t values[SEGMENTS_AT_ONCE + SLACK]
+    uint32_t missed_segments[SEGMENTS_AT_ONCE + SLACK]
     Missed missed[SEGMENTS_AT_ONCE]
     Aside asides[SEGMENTS_AT_ONCE]
     uint32_t n_asides
     Sink aside_ids
     bint remembers                  # the caches are written to
     Context* next                   # in the list of those not in use
-    void* line_memory               # what `lines` lies in
     unsigned int generation
 
 
-cdef inline uint64_t look_up(
-    const Context* c, const uint8_t* bytes, size_t n_bytes, uint64_t* value,
-) noexcept nogil:
-    """The record met in place of this segment's, and 0 if it is the segment's own."""
-    cdef Key key
-    cdef const Record* record
-    make_key(bytes, n_bytes, &key)
-    record = c.records + (key.hash >> c.record_shift)
-    value[0] = record.word_1
-    return (record.word_0 ^ key.word_0) | ((record.word_1 ^ key.word_1) & RECORD_KEY)
+cdef inline Py_ssize_t start_of(
+    const Context* c, Py_ssize_t segment, Py_ssize_t start) noexcept nogil:
+    """Where a segment starts; `start`: where the first one does."""
+    return c.ends[segment - 1] if segment else start
 
 
 cdef Status encode_segments(
@@ -114,27 +102,32 @@ cdef Status encode_segments(
     cdef const uint8_t* bytes = text.bytes
     # Segments that begin after this one are read from a copy that zeros follow.
     cdef Py_ssize_t last_safe = text.n_bytes - KEY_BYTES
-    cdef uint8_t tail[2 * KEY_BYTES]
-    cdef Py_ssize_t at = start
     cdef Py_ssize_t tail_start = text.n_bytes - min(text.n_bytes, <Py_ssize_t>KEY_BYTES)
-    cdef Py_ssize_t k = 0
-    cdef size_t n_missed = 0
+    cdef uint8_t tail[2 * KEY_BYTES]
+    cdef Py_ssize_t tail_ends[KEY_BYTES]
+    cdef Py_ssize_t n_safe = n_segments
+    cdef Py_ssize_t at, k
+    cdef size_t n_missed, i
     cdef Missed* missed
-    cdef size_t i
     count_steps(n_segments)
-    while k < n_segments and at <= last_safe:
-        c.missed_segments[n_missed] = <uint32_t>k
-        n_missed += look_up(c, bytes + at, c.ends[k] - at, &c.values[k]) != 0
-        at = c.ends[k]
-        k += 1
-    if k < n_segments:
+    while n_safe and start_of(c, n_safe - 1, start) > last_safe:
+        n_safe -= 1
+    n_missed = tier.look_up(c.records, c.record_shift, bytes, text.n_bytes, start, c.ends, n_safe,
+                            c.values, c.missed_segments)
+    if n_safe < n_segments:
         memset(tail, 0, sizeof(tail))
         memcpy(tail, bytes + tail_start, text.n_bytes - tail_start)
-        while k < n_segments:
-            c.missed_segments[n_missed] = <uint32_t>k
-            n_missed += look_up(c, tail + (at - tail_start), c.ends[k] - at, &c.values[k]) != 0
-            at = c.ends[k]
-            k += 1
+        for k in range(n_safe, n_segments):
+            check_index(k - n_safe, KEY_BYTES, "the last segments of a text")
+            tail_ends[k - n_safe] = c.ends[k] - tail_start
+        i = n_missed
+        n_missed += tier.look_up(
+            c.records, c.record_shift, tail, sizeof(tail),
+            start_of(c, n_safe, start) - tail_start, tail_ends, n_segments - n_safe,
+            c.values + n_safe, c.missed_segments + n_missed)
+        while i < n_missed:
+            c.missed_segments[i] += <uint32_t>n_safe
+            i += 1
     c.n_asides = 0
     c.aside_ids.n_ids = 0
     if n_missed == 0:
@@ -142,30 +135,79 @@ cdef Status encode_segments(
     for i in range(n_missed):
         missed = &c.missed[i]
         k = c.missed_segments[i]
-        at = c.ends[k - 1] if k else start
+        at = start_of(c, k, start)
         missed.segment = <uint32_t>k
         missed.bytes = bytes + at
         missed.n_bytes = c.ends[k] - at
+        missed.n_readable = text.n_bytes - at
         if at <= last_safe:
             make_key(bytes + at, missed.n_bytes, &missed.key)
         else:
             make_key(tail + (at - tail_start), missed.n_bytes, &missed.key)
-        missed.line = missed.key.hash
+        missed.spelling = missed.key.hash
         if missed.n_bytes <= t.longest_short:
             prefetch(t.short_records + (missed.key.hash >> t.short_shift) * 8)
-        elif missed.n_bytes <= LINE_BYTES:
-            if missed.n_bytes > SHORT_LENGTH:
-                missed.line = line_hash(missed.bytes, missed.n_bytes)
-            prefetch(c.lines + (missed.line >> c.line_shift))
+        if SHORT_LENGTH < missed.n_bytes <= SPELLED_BYTES:
+            missed.spelling = hash_of_longer(missed.bytes, missed.n_bytes)
+            prefetch(c.spellings + (missed.spelling >> c.spelling_shift))
     return resolve(t, c, n_missed, n_segments, sink)
 
 
-cdef inline uint64_t line_hash(const uint8_t* bytes, size_t n_bytes) noexcept nogil:
-    """A hash of SHORT_LENGTH + 1 to LINE_BYTES bytes: of the first and last 16, which overlap."""
+cdef inline uint64_t hash_of_longer(const uint8_t* bytes, size_t n_bytes) noexcept nogil:
+    """A hash of SHORT_LENGTH + 1 to SPELLED_BYTES bytes: of the first and last 16, which overlap
+    but for the longest."""
     cdef uint64_t value = load_u64(bytes) * MULTIPLIER_1 + load_u64(bytes + n_bytes - 8) + n_bytes
     if n_bytes > 16:
         value += (load_u64(bytes + 8) * MULTIPLIER_2) ^ load_u64(bytes + n_bytes - 16)
     return (value ^ value >> 32) * MULTIPLIER_2
+
+
+cdef inline bint is_same(
+    const uint8_t* a, const uint8_t* b, size_t n_bytes, size_t n_readable,
+) noexcept nogil:
+    """Whether n_bytes bytes are the same in both, of each of which n_readable may be read."""
+    if n_bytes <= 8 <= n_readable:
+        return (load_u64(a) ^ load_u64(b)) << (64 - 8 * n_bytes) == 0
+    return memcmp(a, b, n_bytes) == 0
+
+
+cdef inline uint32_t read_spelling(
+    const Tables* t, const Spelling* spelling, const uint8_t* bytes, size_t n_bytes,
+    size_t n_readable, uint32_t* ids,
+) noexcept nogil:
+    """The number of ids of this segment, if these are its ids, else 0."""
+    cdef uint64_t word = spelling.words[0]
+    cdef size_t done = 0
+    cdef size_t length, token_start
+    cdef uint32_t n_ids = 0
+    cdef uint32_t token
+    while n_ids < SPELLED_IDS:
+        token = word & NO_RECORD_ID
+        if token == NO_RECORD_ID:
+            break
+        count_steps(1)
+        token_start = t.token_starts[token]
+        length = token_length(t, token)
+        if length > n_bytes - done or not is_same(
+                t.token_bytes + token_start, bytes + done, length,
+                min(n_readable - done, t.n_token_bytes - token_start)):
+            return 0
+        ids[n_ids] = token
+        n_ids += 1
+        done += length
+        word = spelling.words[1] if n_ids == 3 else word >> RECORD_ID_BITS
+    return n_ids if done == n_bytes else 0
+
+
+cdef inline void write_spelling(
+    Spelling* spelling, const uint32_t* ids, size_t n_ids) noexcept nogil:
+    cdef uint64_t words[2]
+    cdef size_t i
+    words[0] = words[1] = ~<uint64_t>0
+    for i in range(n_ids):
+        words[i // 3] ^= <uint64_t>(ids[i] ^ NO_RECORD_ID) << RECORD_ID_BITS * (i % 3)
+    spelling.words[0] = words[0]
+    spelling.words[1] = words[1]
 
 
 cdef inline void remember(Context* c, const Key* key, uint64_t value) noexcept nogil:
@@ -181,7 +223,7 @@ cdef Status resolve(
     """Find the ids of the missed segments, and append those of all."""
     cdef Status status
     cdef const Missed* missed
-    cdef Line* line
+    cdef Spelling* spelling
     cdef uint64_t value
     cdef uint32_t token, first_id
     cdef size_t i, n_ids
@@ -204,43 +246,38 @@ cdef Status resolve(
             c.aside_ids.n_ids = 0
             emitted = missed.segment + 1
             continue
-        line = NULL
         first_id = <uint32_t>c.aside_ids.n_ids
-        status = reserve(&c.aside_ids, LINE_IDS)
+        status = reserve(&c.aside_ids, SPELLED_IDS)
         if status != OK:
             return status
-        if missed.n_bytes <= LINE_BYTES:
-            line = c.lines + (missed.line >> c.line_shift)
-            if line.n_bytes == missed.n_bytes and (
-                    memcmp(line.bytes, missed.bytes, missed.n_bytes) == 0):
-                memcpy(c.aside_ids.ids + first_id, line.ids, sizeof(line.ids))
-                c.aside_ids.n_ids += line.n_ids
-                set_aside(c, missed.segment, line.n_ids)
-                continue
-        token = NO_ID
-        if t.longest_short < missed.n_bytes <= t.longest:
+        n_ids = 0
+        spelling = NULL
+        if missed.n_bytes <= SPELLED_BYTES and t.longest_short:
+            spelling = c.spellings + (missed.spelling >> c.spelling_shift)
+            n_ids = read_spelling(t, spelling, missed.bytes, missed.n_bytes, missed.n_readable,
+                                  c.aside_ids.ids + first_id)
+            c.aside_ids.n_ids += n_ids
+        if n_ids == 0 and t.longest_short < missed.n_bytes <= t.longest:
             token = find_long(t, missed.bytes, missed.n_bytes)
-        if token != NO_ID:
-            c.aside_ids.ids[first_id] = token
-            c.aside_ids.n_ids += 1
-        else:
+            if token != NO_ID:
+                c.aside_ids.ids[first_id] = token
+                c.aside_ids.n_ids += 1
+                n_ids = 1
+        if n_ids == 0:
             status = merge_piece(t, missed.bytes, missed.n_bytes, &c.aside_ids)
             if status != OK:
                 return status
-        n_ids = c.aside_ids.n_ids - first_id
+            n_ids = c.aside_ids.n_ids - first_id
+            if spelling and n_ids <= SPELLED_IDS and c.remembers:
+                write_spelling(spelling, c.aside_ids.ids + first_id, n_ids)
         if n_ids == 2 and missed.n_bytes <= t.longest_short:
-            value = (missed.key.word_1 | <uint64_t>c.aside_ids.ids[first_id] << 28
-                     | <uint64_t>c.aside_ids.ids[first_id + 1] << (28 + RECORD_ID_BITS))
+            value = (missed.key.word_1 | <uint64_t>c.aside_ids.ids[first_id] << ID_SHIFT
+                     | <uint64_t>c.aside_ids.ids[first_id + 1] << SECOND_ID_SHIFT)
             c.values[missed.segment] = value
             remember(c, &missed.key, value)
             c.aside_ids.n_ids = first_id
-            continue
-        set_aside(c, missed.segment, <uint32_t>n_ids)
-        if line and n_ids <= LINE_IDS and c.remembers:
-            line.n_bytes = <uint8_t>missed.n_bytes
-            line.n_ids = <uint8_t>n_ids
-            memcpy(line.bytes, missed.bytes, missed.n_bytes)
-            memcpy(line.ids, c.aside_ids.ids + first_id, n_ids * sizeof(uint32_t))
+        else:
+            set_aside(c, missed.segment, <uint32_t>n_ids)
     return emit(c, emitted, n_segments, sink)
 
 
@@ -252,32 +289,23 @@ cdef inline void set_aside(Context* c, uint32_t segment, uint32_t n_ids) noexcep
 
 cdef Status emit(Context* c, Py_ssize_t first, Py_ssize_t stop, Sink* sink) noexcept nogil:
     """Append the ids of the segments from `first` up to `stop`."""
-    cdef Status status = reserve(sink, 2 * (stop - first) + c.aside_ids.n_ids)
+    cdef Status status = reserve(sink, 2 * (stop - first) + c.aside_ids.n_ids + SLACK)
     cdef uint32_t* out
     cdef const uint32_t* aside = c.aside_ids.ids
-    cdef uint64_t value
     cdef Py_ssize_t k = first
-    cdef Py_ssize_t until
     cdef uint32_t i
     if status != OK:
         return status
     out = sink.ids + sink.n_ids
-    for i in range(c.n_asides + 1):
-        until = c.asides[i].segment if i < c.n_asides else stop
-        while k < until:
-            # The second id is written in any case, and counted if there is one.
-            value = c.values[k]
-            out[0] = value >> 28 & NO_RECORD_ID
-            out[1] = <uint32_t>(value >> (28 + RECORD_ID_BITS))
-            out += 1 + (out[1] != NO_RECORD_ID)
-            k += 1
-        if i < c.n_asides:
-            memcpy(out, aside, c.asides[i].n_ids * sizeof(uint32_t))
-            out += c.asides[i].n_ids
-            aside += c.asides[i].n_ids
-            k += 1
+    for i in range(c.n_asides):
+        out = tier.write_ids(c.values + k, c.asides[i].segment - k, out)
+        memcpy(out, aside, c.asides[i].n_ids * sizeof(uint32_t))
+        out += c.asides[i].n_ids
+        aside += c.asides[i].n_ids
+        k = c.asides[i].segment + 1
+    out = tier.write_ids(c.values + k, stop - k, out)
     sink.n_ids = out - sink.ids
-    check_index(sink.n_ids, sink.capacity + 1, "the ids of a call")
+    check_index(sink.n_ids, sink.capacity, "the ids of a call")
     return OK
 
 
@@ -333,7 +361,7 @@ cdef Status encode_text(
 # --- contexts -----------------------------------------------------------------------------------
 
 # What `use_caches` set; contexts made before it are not used again.
-cdef int record_bits, line_bits
+cdef int record_bits, spelling_bits
 cdef bint remembers
 cdef unsigned int generation = 0
 cdef int most_unused = os.cpu_count() or 1
@@ -344,15 +372,14 @@ cdef Context* new_context() noexcept:
     cdef Context* c = <Context*>calloc(1, sizeof(Context))
     if not c:
         return NULL
-    # Room for one more line: the first begins at the next multiple of its size.
     c.records = <Record*>calloc(<size_t>1 << record_bits, sizeof(Record))
-    c.line_memory = calloc((<size_t>1 << line_bits) + 1, sizeof(Line))
-    if not c.records or not c.line_memory:
+    c.spellings = <Spelling*>malloc(sizeof(Spelling) << spelling_bits)
+    if not c.records or not c.spellings:
         delete_context(c)
         return NULL
-    c.lines = <Line*>(<size_t>c.line_memory + sizeof(Line) - 1 & ~<size_t>(sizeof(Line) - 1))
+    memset(c.spellings, 0xFF, sizeof(Spelling) << spelling_bits)
     c.record_shift = 64 - record_bits
-    c.line_shift = 64 - line_bits
+    c.spelling_shift = 64 - spelling_bits
     c.remembers = remembers
     c.generation = generation
     return c
@@ -360,7 +387,7 @@ cdef Context* new_context() noexcept:
 
 cdef void delete_context(Context* c) noexcept:
     free(c.records)
-    free(c.line_memory)
+    free(c.spellings)
     free(c.aside_ids.ids)
     free(c)
 
@@ -400,16 +427,16 @@ cdef class Contexts:
         self.n_unused += 1
 
 
-CACHES = {"": (RECORD_BITS, LINE_BITS, True), "tiny": (1, 1, True), "off": (1, 1, False)}
+CACHES = {"": (RECORD_BITS, SPELLING_BITS, True), "tiny": (1, 1, True), "off": (1, 1, False)}
 
 
 def use_caches(str size):
     """Encode with caches of this size from now on: "tiny", "off", or "" for the full size. No
     size changes any id."""
-    global record_bits, line_bits, remembers, generation
+    global record_bits, spelling_bits, remembers, generation
     if size not in CACHES:
         raise ValueError(f"caches {size!r}: expected one of {', '.join(filter(None, CACHES))}")
-    record_bits, line_bits, remembers = CACHES[size]
+    record_bits, spelling_bits, remembers = CACHES[size]
     generation += 1
 
 

@@ -21,13 +21,45 @@ cdef Py_ssize_t next_piece_ends(
     Py_ssize_t* ends, Py_ssize_t max_ends,
 ) noexcept nogil
 
-# Class, width and code point of the character of several bytes at `at` (at < n_bytes). A byte that
-# cannot begin one that fits the buffer counts as a character of class OTHER, its value as the code
-# point. That never happens in text which passed `find_malformed`.
-cdef uint8_t decode_wide(
+cdef extern from "_unicode_classes.h" nogil:
+    const uint8_t UNICODE_ROW[8704]
+    const uint8_t* UNICODE_CLASSES
+
+cdef extern from "_memory.h" nogil:
+    uint8_t byte_at(const uint8_t* values, size_t index, size_t length) noexcept
+
+
+cdef inline uint8_t decode_wide(
     const uint8_t* text, Py_ssize_t n_bytes, Py_ssize_t at, Py_ssize_t* width,
     uint32_t* code_point,
-) noexcept nogil
+) noexcept nogil:
+    """Class, width and code point of the character of several bytes at `at` (at < n_bytes).
+
+    A byte that cannot begin one that fits the buffer counts as a character of class OTHER, its
+    value as the code point. That never happens in text which passed `find_malformed`.
+    """
+    cdef uint32_t lead = text[at]
+    cdef Py_ssize_t left = n_bytes - at
+    if 0xC2 <= lead < 0xE0 and left >= 2:
+        width[0] = 2
+        code_point[0] = (lead & 0x1F) << 6 | (byte_at(text, at + 1, n_bytes) & 0x3F)
+    elif 0xE0 <= lead < 0xF0 and left >= 3:
+        width[0] = 3
+        code_point[0] = ((lead & 0x0F) << 12 | (byte_at(text, at + 1, n_bytes) & 0x3F) << 6
+                         | (byte_at(text, at + 2, n_bytes) & 0x3F))
+    elif 0xF0 <= lead < 0xF5 and left >= 4:
+        width[0] = 4
+        code_point[0] = ((lead & 0x07) << 18 | (byte_at(text, at + 1, n_bytes) & 0x3F) << 12
+                         | (byte_at(text, at + 2, n_bytes) & 0x3F) << 6
+                         | (byte_at(text, at + 3, n_bytes) & 0x3F))
+        if code_point[0] > 0x10FFFF:
+            return OTHER
+    else:
+        width[0] = 1
+        code_point[0] = lead
+        return OTHER
+    return UNICODE_CLASSES[<uint32_t>UNICODE_ROW[code_point[0] >> 7] * 128 + (code_point[0] & 127)]
+
 
 # Index of the first byte that is not part of well-formed UTF-8, or -1.
 cdef Py_ssize_t find_malformed(const uint8_t* text, Py_ssize_t n_bytes) noexcept nogil

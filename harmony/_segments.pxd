@@ -1,15 +1,39 @@
 # UTF-8 bytes -> ends of segments, 64 bytes at a time. See _segments.pyx.
-from libc.stdint cimport uint8_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 cdef enum:
-    # Segments that one window can end; `next_segment_ends` needs room for as many.
-    ENDS_PER_WINDOW = 64
+    # Room for ends that `next_segment_ends` needs at least: for those of one window, and slack.
+    ENDS_PER_WINDOW = 64 + 16
     # log2 of the number of bits in a cut filter; rank_tables.py makes it of the same size.
     CUT_BITS = 18
 
+cdef extern from "_tier.h" nogil:
+    enum:
+        RECORD_ID_BITS
+        NO_RECORD_ID
+        ID_SHIFT
+        SECOND_ID_SHIFT
+        KEY_BYTES
+        SLACK
+    ctypedef struct ByteMasks:
+        uint64_t upper, lower, number, space, blank, newline, wide, slash, apostrophe
+    ctypedef struct Record:
+        uint64_t word_0, word_1
+    ctypedef struct Tier:
+        void classify_bytes(const uint8_t* bytes, ByteMasks* masks) noexcept nogil
+        size_t write_ends(uint64_t bits, Py_ssize_t base, Py_ssize_t* ends) noexcept nogil
+        size_t look_up(
+            const Record* records, int shift, const uint8_t* text, size_t n_readable,
+            Py_ssize_t start, const Py_ssize_t* ends, size_t n, uint64_t* values,
+            uint32_t* missed) noexcept nogil
+        uint32_t* write_ids(const uint64_t* values, size_t n, uint32_t* ids) noexcept nogil
+
+# The loops for this processor, or those that `use_tier` chose.
+cdef const Tier* tier
+
 # Writes the ends of the segments that follow `start` (itself a segment boundary that an earlier
 # call gave, or 0) into `ends`, about `max_ends`, never more, and returns how many: at least one if
-# text is left and max_ends >= ENDS_PER_WINDOW. `cut_filter` NULL: segments are pieces.
+# text is left and max_ends > ENDS_PER_WINDOW. `cut_filter` NULL: segments are pieces.
 cdef Py_ssize_t next_segment_ends(
     const uint64_t* cut_filter, const uint8_t* text, Py_ssize_t n_bytes, Py_ssize_t start,
     Py_ssize_t* ends, Py_ssize_t max_ends,

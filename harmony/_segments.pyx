@@ -7,7 +7,7 @@ as words are elsewhere.
 
 The scanner of _pretokenize.pyx is the definition of pieces. This module finds the same borders
 with a handful of operations on 64-bit masks: one bit for each byte of a window, one mask for each
-class (_byte_masks.h). What it owes its callers is what the scanner owes them.
+class (_simd.h). What it owes its callers is what the scanner owes them.
 
     text    let's   say:\\n\\n  a 1234
     letter  111 1   111      1            a bit stands for the byte above it
@@ -33,17 +33,14 @@ from harmony._pretokenize cimport (
 
 from harmony.rank_tables import cut_groups
 
-cdef extern from "_byte_masks.h" nogil:
+cdef extern from "_simd.h" nogil:
     enum:
         TIER_PORTABLE
         TIER_AVX2
         TIER_AVX512
-    ctypedef struct ByteMasks:
-        uint64_t upper, lower, number, space, blank, newline, wide, slash, apostrophe
-    ctypedef void (*ClassifyBytes)(const uint8_t* bytes, ByteMasks* masks) noexcept nogil
     void make_class_lanes() noexcept
     int best_tier() noexcept
-    ClassifyBytes classifier_of(int tier) noexcept
+    const Tier* tier_of(int number) noexcept
     int lowest_bit(uint64_t bits) noexcept
     int highest_bit(uint64_t bits) noexcept
     uint8_t byte_at(const uint8_t* values, size_t index, size_t length) noexcept
@@ -74,8 +71,7 @@ cdef enum:
 TIERS = {"scalar": TIER_SCALAR, "portable": TIER_PORTABLE, "avx2": TIER_AVX2,
          "avx512": TIER_AVX512}
 
-cdef ClassifyBytes classify_bytes
-cdef int current_tier
+cdef bint scanner_alone             # the tier called "scalar"
 cdef bint cuts_are_used
 cdef uint8_t cut_group[512]             # by code point >> 7
 for _row, _group in enumerate(cut_groups().tolist()):
@@ -160,7 +156,7 @@ cdef inline void classify(
     """Fill `window` for n_bytes <= WINDOW bytes, of which WINDOW may be read."""
     cdef ByteMasks masks
     cdef uint64_t known = ALL_BITS >> (WINDOW - n_bytes)
-    classify_bytes(bytes, &masks)
+    tier.classify_bytes(bytes, &masks)
     window.upper = masks.upper
     window.lower = masks.lower
     window.caseless = 0
@@ -311,7 +307,7 @@ cdef Py_ssize_t next_segment_ends(
     cdef bint ends_here, is_unsure
     if not cuts_are_used:
         cut_filter = NULL
-    if current_tier == TIER_SCALAR:
+    if scanner_alone:
         return next_piece_ends(text, n_bytes, start, ends, max_ends)
     while start < n_bytes and n_ends + ENDS_PER_WINDOW < max_ends:
         count_steps(1)
@@ -348,15 +344,9 @@ cdef Py_ssize_t next_segment_ends(
             if cut > next_start and (window.caseless >> cut & window.caseless >> (cut - 1) & 1
                                      and not cased & ((<uint64_t>1 << cut) - 1)):
                 next_start = cut
-        borders |= cuts
-        while borders:
-            cut = lowest_bit(borders)
-            if cut >= next_start:
-                break
-            ends[n_ends] = start + cut
-            n_ends += 1
-            borders &= borders - 1
         if next_start:
+            borders = (borders | cuts) & ((<uint64_t>1 << (next_start - 1) << 1) - 1)
+            n_ends += tier.write_ends(borders, start, ends + n_ends)
             start += next_start
             ends[n_ends] = start
             n_ends += 1
@@ -376,18 +366,18 @@ cdef void forget_segment_steps() noexcept nogil:
 
 def tiers():
     """Names of the tiers that this processor can run, slowest first."""
-    return [name for name, tier in TIERS.items() if tier <= best_tier()]
+    return [name for name, number in TIERS.items() if number <= best_tier()]
 
 
 def use_tier(str name):
     """Find segments with the tier of this name from now on, in all threads; "" stands for the
     best. ValueError if this processor cannot run it."""
-    global current_tier, classify_bytes
+    global tier, scanner_alone
     if name and name not in tiers():
         raise ValueError(f"tier {name!r}: expected one of {', '.join(tiers())}")
-    tier = TIERS[name] if name else best_tier()
-    classify_bytes = classifier_of(tier)
-    current_tier = tier
+    number = TIERS[name] if name else best_tier()
+    tier = tier_of(number)
+    scanner_alone = number == TIER_SCALAR
 
 
 def segment_ends(const uint8_t[::1] text not None, const uint64_t[::1] cut_filter=None):
@@ -399,7 +389,7 @@ def segment_ends(const uint8_t[::1] text not None, const uint64_t[::1] cut_filte
     import numpy
 
     cdef Py_ssize_t n_bytes = text.shape[0]
-    ends = numpy.empty(n_bytes + ENDS_PER_WINDOW, dtype=numpy.intp)
+    ends = numpy.empty(n_bytes + ENDS_PER_WINDOW + 1, dtype=numpy.intp)
     cdef Py_ssize_t[::1] view = ends
     cdef Py_ssize_t n_ends = 0
     cdef Py_ssize_t n_new
@@ -412,7 +402,7 @@ def segment_ends(const uint8_t[::1] text not None, const uint64_t[::1] cut_filte
     with nogil:
         while start < n_bytes:
             n_new = next_segment_ends(
-                bits, &text[0], n_bytes, start, &view[n_ends], n_bytes + ENDS_PER_WINDOW - n_ends)
+                bits, &text[0], n_bytes, start, &view[n_ends], n_bytes + ENDS_PER_WINDOW + 1 - n_ends)
             n_ends += n_new
             start = view[n_ends - 1]
     return ends[:n_ends].astype(numpy.int64)

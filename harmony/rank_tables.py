@@ -16,6 +16,8 @@ token_bytes     uint8 [n_bytes]            all tokens, one after the other
 token_starts    uint32 [n_ids + 1]         token i is token_bytes[starts[i]:starts[i + 1]]
 byte_ids        uint32 [256]               id of each single byte
 byte_pairs      uint32 [65536]             id of the two-byte token (first << 8 | second), or NO_ID
+border_ranks    uint32 [65536]             rank of the first token that holds these two bytes next
+                                           to each other (first << 8 | second), or NO_ID
 short_records   uint64 [buckets, 4, 2]     tokens of at most 11 bytes: (bytes 0-7 little-endian),
                                            (bytes 8-10 | length << 24 | id << 28 | ~0 << 46);
                                            0, 0: empty. None at all if ids need over 18 bits
@@ -98,6 +100,7 @@ def build_rank_tables(
         "token_starts": starts,
         "byte_ids": np.array([id_of[bytes([b])] for b in range(256)], dtype=np.uint32),
         "byte_pairs": _byte_pairs(id_of),
+        "border_ranks": _border_ranks(tokens),
         "short_records": _short_records(id_of, short_length),
         "long_slots": _long_slots(id_of, short_length),
         "pair_slots": _pair_slots(pairs),
@@ -127,6 +130,16 @@ def _byte_pairs(id_of: dict[bytes, int]) -> np.ndarray:
         if len(token) == 2:
             ids[token[0] << 8 | token[1]] = i
     return ids
+
+
+def _border_ranks(tokens: Sequence[bytes]) -> np.ndarray:
+    ranks = np.full(65536, NO_ID, dtype=np.uint32)
+    content = np.frombuffer(b"".join(tokens), dtype=np.uint8).astype(np.uint16)
+    ids = np.repeat(np.arange(len(tokens), dtype=np.uint32), [len(token) for token in tokens])
+    within = ids[1:] == ids[:-1]
+    # From the last rank to the first: what is written last stays.
+    ranks[(content[:-1] << 8 | content[1:])[within][::-1]] = ids[1:][within][::-1]
+    return ranks
 
 
 def _table_size(n_items: int, per_bucket: int) -> int:

@@ -387,6 +387,8 @@ class Tokenizer:
             allowed = _NO_NAMES
         else:
             allowed = frozenset(allowed_special)
+        if not allowed and not disallowed_special:
+            return text, None, self._piece_ends(text)
         all_others = isinstance(disallowed_special, str) and disallowed_special == "all"
         if disallowed_special and not all_others:
             specials.refuse(text, frozenset(disallowed_special))

@@ -1,0 +1,295 @@
+/* The four loops of _tier.h, each up to three times: for any processor, for AVX2 and for AVX-512.
+ *
+ * The file is compiled without flags that ask for a newer processor; `best_tier` looks at run time.
+ * All tiers give the same results (tests/test_segments.py, tests/test_ways.py).
+ */
+#pragma once
+#include "_tier.h"
+
+#if defined(__x86_64__) && defined(__GNUC__)
+#define HARMONY_X86 1
+#include <immintrin.h>
+#else
+#define HARMONY_X86 0
+#endif
+
+/* Position of the lowest and of the highest bit that is set; `bits` is not 0. */
+static inline int lowest_bit(uint64_t bits) {
+#if defined(__GNUC__)
+    return __builtin_ctzll(bits);
+#else
+    int at = 0;
+    while (!(bits >> at & 1)) at++;
+    return at;
+#endif
+}
+
+static inline int highest_bit(uint64_t bits) {
+#if defined(__GNUC__)
+    return 63 - __builtin_clzll(bits);
+#else
+    int at = 63;
+    while (!(bits >> at & 1)) at--;
+    return at;
+#endif
+}
+
+enum { TIER_PORTABLE, TIER_AVX2, TIER_AVX512 };
+
+/* --- any processor --- */
+
+/* Eight classes at once: in the word of a byte, lane k (8 bits) is 1 if the byte is of class k.
+ * Shifting the words of eight bytes into each other makes eight bits of each class. */
+#define LANE(k) (1ull << 8 * (k))
+static uint64_t class_lanes[256];
+
+static void make_class_lanes(void) {
+    for (int byte = 'A'; byte <= 'Z'; byte++) {
+        class_lanes[byte] = LANE(0);
+        class_lanes[byte + 32] = LANE(1);
+    }
+    for (int byte = '0'; byte <= '9'; byte++) class_lanes[byte] = LANE(2);
+    class_lanes[' '] = LANE(3);
+    class_lanes['\t'] = class_lanes['\v'] = class_lanes['\f'] = LANE(4);
+    class_lanes['\r'] = class_lanes['\n'] = LANE(5);
+    class_lanes['/'] = LANE(6);
+    class_lanes['\''] = LANE(7);
+}
+
+static void classify_portable(const uint8_t *bytes, ByteMasks *masks) {
+    uint64_t classes[8] = {0};
+    uint64_t wide = 0;
+    for (int group = 0; group < 8; group++) {
+        const uint8_t *eight = bytes + 8 * group;
+        uint64_t lanes = 0;
+        for (int i = 7; i >= 0; i--) lanes = lanes << 1 | class_lanes[eight[i]];
+        for (int k = 0; k < 8; k++) classes[k] |= (lanes >> 8 * k & 0xFF) << 8 * group;
+        /* The product gathers the top bits of the eight bytes in its own top byte. */
+        uint64_t top_bits = load_u64(eight) >> 7 & 0x0101010101010101ull;
+        wide |= (top_bits * 0x0102040810204080ull >> 56) << 8 * group;
+    }
+    masks->upper = classes[0];
+    masks->lower = classes[1];
+    masks->number = classes[2];
+    masks->space = classes[3];
+    masks->blank = classes[4];
+    masks->newline = classes[5];
+    masks->slash = classes[6];
+    masks->apostrophe = classes[7];
+    masks->wide = wide;
+}
+
+static size_t write_ends_portable(uint64_t bits, ptrdiff_t base, ptrdiff_t *ends) {
+    size_t n = 0;
+    for (; bits; bits &= bits - 1) ends[n++] = base + lowest_bit(bits);
+    return n;
+}
+
+static size_t look_up_portable(const Record *records, int shift, const uint8_t *text,
+                               size_t n_readable, ptrdiff_t start, const ptrdiff_t *ends, size_t n,
+                               uint64_t *values, uint32_t *missed) {
+    size_t n_missed = 0;
+    (void)n_readable;
+    for (size_t i = 0; i < n; i++) {
+        Key key;
+        make_key(text + start, ends[i] - start, &key);
+        const Record *record = records + (key.hash >> shift);
+        values[i] = record->word_1;
+        /* No branch depends on what is found: the number is written, and counted if it is missed. */
+        missed[n_missed] = (uint32_t)i;
+        n_missed += ((record->word_0 ^ key.word_0)
+                     | ((record->word_1 ^ key.word_1) & RECORD_KEY)) != 0;
+        start = ends[i];
+    }
+    return n_missed;
+}
+
+static uint32_t *write_ids_portable(const uint64_t *values, size_t n, uint32_t *ids) {
+    for (size_t i = 0; i < n; i++) {
+        ids[0] = values[i] >> ID_SHIFT & NO_RECORD_ID;
+        ids[1] = (uint32_t)(values[i] >> SECOND_ID_SHIFT);
+        ids += 1 + (ids[1] != NO_RECORD_ID);
+    }
+    return ids;
+}
+
+static const Tier portable_tier = {
+    classify_portable, write_ends_portable, look_up_portable, write_ids_portable,
+};
+
+#if HARMONY_X86
+
+/* --- AVX2 --- */
+
+/* Signed comparison: bytes from 0x80 on are below every limit used here. */
+#define IS_256(half, byte) _mm256_cmpeq_epi8(half, _mm256_set1_epi8(byte))
+#define IN_256(half, low, high) _mm256_and_si256( \
+    _mm256_cmpgt_epi8(half, _mm256_set1_epi8((low) - 1)), \
+    _mm256_cmpgt_epi8(_mm256_set1_epi8((high) + 1), half))
+#define BITS_256(a, b) ((uint64_t)(uint32_t)_mm256_movemask_epi8(b) << 32 \
+                        | (uint32_t)_mm256_movemask_epi8(a))
+
+__attribute__((target("avx2")))
+static void classify_avx2(const uint8_t *bytes, ByteMasks *masks) {
+    __m256i a = _mm256_loadu_si256((const __m256i *)bytes);
+    __m256i b = _mm256_loadu_si256((const __m256i *)(bytes + 32));
+    uint64_t newline = BITS_256(_mm256_or_si256(IS_256(a, '\n'), IS_256(a, '\r')),
+                                _mm256_or_si256(IS_256(b, '\n'), IS_256(b, '\r')));
+    masks->upper = BITS_256(IN_256(a, 'A', 'Z'), IN_256(b, 'A', 'Z'));
+    masks->lower = BITS_256(IN_256(a, 'a', 'z'), IN_256(b, 'a', 'z'));
+    masks->number = BITS_256(IN_256(a, '0', '9'), IN_256(b, '0', '9'));
+    masks->space = BITS_256(IS_256(a, ' '), IS_256(b, ' '));
+    masks->blank = BITS_256(IN_256(a, '\t', '\r'), IN_256(b, '\t', '\r')) & ~newline;
+    masks->newline = newline;
+    masks->slash = BITS_256(IS_256(a, '/'), IS_256(b, '/'));
+    masks->apostrophe = BITS_256(IS_256(a, '\''), IS_256(b, '\''));
+    masks->wide = BITS_256(a, b);
+}
+
+static const Tier avx2_tier = {
+    classify_avx2, write_ends_portable, look_up_portable, write_ids_portable,
+};
+
+/* --- AVX-512 --- */
+
+#define AVX512 __attribute__((target( \
+    "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vbmi2,popcnt")))
+#define IS_512(all, byte) _mm512_cmpeq_epi8_mask(all, _mm512_set1_epi8(byte))
+#define IN_512(all, low, high) _mm512_cmple_epu8_mask( \
+    _mm512_sub_epi8(all, _mm512_set1_epi8(low)), _mm512_set1_epi8((high) - (low)))
+
+AVX512 static void classify_avx512(const uint8_t *bytes, ByteMasks *masks) {
+    __m512i all = _mm512_loadu_si512(bytes);
+    uint64_t newline = IS_512(all, '\n') | IS_512(all, '\r');
+    masks->upper = IN_512(all, 'A', 'Z');
+    masks->lower = IN_512(all, 'a', 'z');
+    masks->number = IN_512(all, '0', '9');
+    masks->space = IS_512(all, ' ');
+    masks->blank = IN_512(all, '\t', '\r') & ~newline;
+    masks->newline = newline;
+    masks->slash = IS_512(all, '/');
+    masks->apostrophe = IS_512(all, '\'');
+    masks->wide = _mm512_movepi8_mask(all);
+}
+
+#define BYTES_8(first) \
+    7 + first, 6 + first, 5 + first, 4 + first, 3 + first, 2 + first, 1 + first, first
+
+AVX512 static size_t write_ends_avx512(uint64_t bits, ptrdiff_t base, ptrdiff_t *ends) {
+    const __m512i numbers = _mm512_set_epi8(BYTES_8(56), BYTES_8(48), BYTES_8(40), BYTES_8(32),
+                                            BYTES_8(24), BYTES_8(16), BYTES_8(8), BYTES_8(0));
+    size_t n = _mm_popcnt_u64(bits);
+    __m512i positions = _mm512_maskz_compress_epi8(bits, numbers);
+    __m512i base_8 = _mm512_set1_epi64(base);
+    for (size_t i = 0; i < n; i += 8) {
+        __m512i eight = _mm512_cvtepu8_epi64(_mm512_castsi512_si128(positions));
+        _mm512_storeu_si512(ends + i, _mm512_add_epi64(eight, base_8));
+        positions = _mm512_alignr_epi64(positions, positions, 1);
+    }
+    return n;
+}
+
+/* Eight segments at a time: their first and second eight bytes in two vectors. */
+AVX512 static size_t look_up_avx512(const Record *records, int shift, const uint8_t *text,
+                                    size_t n_readable, ptrdiff_t start, const ptrdiff_t *ends,
+                                    size_t n, uint64_t *values, uint32_t *missed) {
+    const __m512i first_of_lane = _mm512_set_epi8(BYTES_8(0), BYTES_8(0), BYTES_8(0), BYTES_8(0),
+                                                  BYTES_8(0), BYTES_8(0), BYTES_8(0), BYTES_8(0));
+    const __m512i copy_lowest = _mm512_set_epi64(
+        0x0808080808080808, 0, 0x0808080808080808, 0, 0x0808080808080808, 0, 0x0808080808080808, 0);
+    const __m512i ones = _mm512_set1_epi64(-1);
+    const __m512i eight = _mm512_set1_epi64(8);
+    const __m512i longest = _mm512_set1_epi64(11);
+    const __m512i multiplier_1 = _mm512_set1_epi64(MULTIPLIER_1);
+    const __m512i multiplier_2 = _mm512_set1_epi64(MULTIPLIER_2);
+    const __m512i key_bits = _mm512_set1_epi64(RECORD_KEY);
+    const __m128i shift_by = _mm_cvtsi32_si128(shift);
+    __m256i numbers = _mm256_set_epi32(7, 6, 5, 4, 3, 2, 1, 0);
+    size_t n_missed = 0;
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        __m512i stops = _mm512_loadu_si512(ends + i);
+        __m512i starts = _mm512_alignr_epi64(stops, _mm512_set1_epi64(start), 7);
+        __m512i lengths = _mm512_sub_epi64(stops, starts);
+        __m512i low, high;
+        /* All from one vector if the last of the eight begins early enough. */
+        if (ends[i + 6] - start <= 64 - KEY_BYTES && (size_t)start + 64 <= n_readable) {
+            __m512i window = _mm512_loadu_si512(text + start);
+            __m512i from = _mm512_sub_epi64(starts, _mm512_set1_epi64(start));
+            from = _mm512_add_epi8(_mm512_shuffle_epi8(from, copy_lowest), first_of_lane);
+            low = _mm512_permutexvar_epi8(from, window);
+            high = _mm512_permutexvar_epi8(_mm512_add_epi8(from, _mm512_set1_epi8(8)), window);
+        } else {
+            low = _mm512_i64gather_epi64(starts, text, 1);
+            high = _mm512_i64gather_epi64(_mm512_add_epi64(starts, eight), text, 1);
+        }
+        start = ends[i + 7];
+        /* A shift by 64 or more leaves nothing. */
+        low = _mm512_andnot_si512(_mm512_sllv_epi64(ones, _mm512_slli_epi64(lengths, 3)), low);
+        __m512i rest = _mm512_subs_epu16(lengths, eight);
+        high = _mm512_andnot_si512(_mm512_sllv_epi64(ones, _mm512_slli_epi64(rest, 3)), high);
+        high = _mm512_or_si512(high, _mm512_slli_epi64(lengths, 24));
+        __mmask8 too_long = _mm512_cmpgt_epu64_mask(lengths, longest);
+        __m512i hash = _mm512_add_epi64(_mm512_mullo_epi64(low, multiplier_1),
+                                        _mm512_mullo_epi64(high, multiplier_2));
+        __m512i places = _mm512_slli_epi64(_mm512_srl_epi64(hash, shift_by), 1);
+        __m512i words_0 = _mm512_i64gather_epi64(places, records, 8);
+        __m512i words_1 = _mm512_i64gather_epi64(places, (const uint64_t *)records + 1, 8);
+        _mm512_storeu_si512(values + i, words_1);
+        __m512i difference = _mm512_or_si512(
+            _mm512_xor_si512(words_0, low),
+            _mm512_and_si512(_mm512_xor_si512(words_1, high), key_bits));
+        __mmask8 is_missed = too_long | _mm512_test_epi64_mask(difference, difference);
+        _mm256_storeu_si256((__m256i *)(missed + n_missed),
+                            _mm256_maskz_compress_epi32(is_missed, numbers));
+        n_missed += _mm_popcnt_u32(is_missed);
+        numbers = _mm256_add_epi32(numbers, _mm256_set1_epi32(8));
+    }
+    size_t n_before = n_missed;
+    n_missed += look_up_portable(records, shift, text, n_readable, start, ends + i, n - i,
+                                 values + i, missed + n_missed);
+    for (; n_before < n_missed; n_before++) missed[n_before] += (uint32_t)i;
+    return n_missed;
+}
+
+AVX512 static uint32_t *write_ids_avx512(const uint64_t *values, size_t n, uint32_t *ids) {
+    const __m512i first_mask = _mm512_set1_epi64(NO_RECORD_ID);
+    const __m512i second_mask = _mm512_set1_epi64((int64_t)NO_RECORD_ID << 32);
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        __m512i eight = _mm512_loadu_si512(values + i);
+        __m512i firsts = _mm512_and_si512(_mm512_srli_epi64(eight, ID_SHIFT), first_mask);
+        __m512i seconds = _mm512_and_si512(
+            _mm512_srli_epi64(eight, SECOND_ID_SHIFT - 32), second_mask);
+        __mmask16 present = _mm512_cmpneq_epi32_mask(seconds, second_mask) | 0x5555;
+        __m512i both = _mm512_or_si512(firsts, seconds);
+        _mm512_storeu_si512(ids, _mm512_maskz_compress_epi32(present, both));
+        ids += _mm_popcnt_u32(present);
+    }
+    return write_ids_portable(values + i, n - i, ids);
+}
+
+static const Tier avx512_tier = {
+    classify_avx512, write_ends_avx512, look_up_avx512, write_ids_avx512,
+};
+
+static int best_tier(void) {
+    if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq")
+        && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vbmi")
+        && __builtin_cpu_supports("avx512vbmi2")) {
+        return TIER_AVX512;
+    }
+    return __builtin_cpu_supports("avx2") ? TIER_AVX2 : TIER_PORTABLE;
+}
+
+static const Tier *tier_of(int tier) {
+    if (tier == TIER_AVX512) return &avx512_tier;
+    return tier == TIER_AVX2 ? &avx2_tier : &portable_tier;
+}
+
+#else
+
+static int best_tier(void) { return TIER_PORTABLE; }
+static const Tier *tier_of(int tier) { (void)tier; return &portable_tier; }
+
+#endif

@@ -1,0 +1,80 @@
+/* What the encoder's loops over segments work on, and the loops that are worth a processor's own
+ * instructions (_simd.h has them). */
+#pragma once
+#include "_memory.h"
+
+/* --- what a segment of text is looked up by --- */
+
+/* Its bytes and its length in two words, and their hash. rank_tables.py makes the same of tokens. */
+#define MULTIPLIER_1 0x9E3779B97F4A7C15ull
+#define MULTIPLIER_2 0xC2B2AE3D27D4EB4Full
+
+/* By length, 12 standing for more than 11: the bits of each word to keep, and the length in its
+ * place. No record has the length 15. */
+static const uint64_t KEY_MASKS[13][3] = {
+#define LOW(n) (n >= 8 ? ~0ull : (1ull << 8 * (n & 7)) - 1)
+#define HIGH(n) (n <= 8 ? 0 : (1ull << 8 * ((n - 8) & 7)) - 1)
+#define ROW(n) {LOW(n), HIGH(n), (uint64_t)(n) << 24}
+    ROW(0), ROW(1), ROW(2), ROW(3), ROW(4), ROW(5), ROW(6), ROW(7), ROW(8), ROW(9), ROW(10),
+    ROW(11), {~0ull, HIGH(11), 15ull << 24},
+#undef LOW
+#undef HIGH
+#undef ROW
+};
+
+typedef struct {
+    uint64_t word_0, word_1, hash;
+} Key;
+
+static inline void make_key(const uint8_t *bytes, size_t n_bytes, Key *key) {
+    const uint64_t *mask = KEY_MASKS[n_bytes < 12 ? n_bytes : 12];
+    key->word_0 = load_u64(bytes) & mask[0];
+    key->word_1 = (load_u64(bytes + 8) & mask[1]) | mask[2];
+    key->hash = key->word_0 * MULTIPLIER_1 + key->word_1 * MULTIPLIER_2;
+}
+
+/* --- the loops --- */
+
+/* Bit i stands for byte i. What is in none of the first seven is ASCII of class OTHER. */
+typedef struct {
+    uint64_t upper, lower, number;
+    uint64_t space;         /* U+0020 */
+    uint64_t blank;         /* the other white space but CR and LF */
+    uint64_t newline;       /* CR, LF */
+    uint64_t wide;          /* from 0x80 on: part of a character of several bytes */
+    uint64_t slash, apostrophe;
+} ByteMasks;
+
+/* What a cache of short segments holds: as in rank_tables.py, with room for two ids. */
+typedef struct {
+    uint64_t word_0, word_1;
+} Record;
+
+enum {
+    RECORD_ID_BITS = 18,
+    NO_RECORD_ID = 0x3FFFF,
+    RECORD_KEY = 0xFFFFFFF,     /* the 28 bits of the second word beside the ids */
+    ID_SHIFT = 28,              /* of the first id */
+    SECOND_ID_SHIFT = ID_SHIFT + RECORD_ID_BITS,
+    KEY_BYTES = 16,             /* read of each segment, whatever its length */
+    SLACK = 16                  /* items that may be written past the end of a result */
+};
+
+typedef struct {
+    /* Which of 64 bytes are letters, digits, white space …. */
+    void (*classify_bytes)(const uint8_t *bytes, ByteMasks *masks);
+
+    /* Bits -> positions: `base` + that of each bit that is set; returns how many. */
+    size_t (*write_ends)(uint64_t bits, ptrdiff_t base, ptrdiff_t *ends);
+
+    /* For the segments of `text` from `start` on that end at `ends`: the second word of the record
+     * in each one's place, and the numbers of those whose own it is not; returns how many those
+     * are. `n_readable` bytes may be read, at least KEY_BYTES from the start of each segment. */
+    size_t (*look_up)(const Record *records, int shift, const uint8_t *text, size_t n_readable,
+                      ptrdiff_t start, const ptrdiff_t *ends, size_t n, uint64_t *values,
+                      uint32_t *missed);
+
+    /* The ids, one or two, in the second words of `n` records; returns where they end. */
+    uint32_t *(*write_ids)(const uint64_t *values, size_t n, uint32_t *ids);
+} Tier;
+
