@@ -61,6 +61,7 @@ cdef struct Tables:
     const uint32_t* sorted_ids          # n_sorted
     uint32_t n_sorted
     const uint32_t* prefix_starts       # 65537
+    const uint32_t* character_ids       # 65536
     const uint64_t* cut_filter          # 1 << CUT_BITS bits
 
 

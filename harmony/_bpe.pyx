@@ -206,25 +206,43 @@ cdef uint32_t find_long(const Tables* t, const uint8_t* piece, size_t n_bytes) n
 
 # --- merging by rank ----------------------------------------------------------------------------
 
-cdef size_t merge_bytes(
+cdef inline uint32_t character_at(
+    const Tables* t, const uint8_t* piece, size_t n_bytes, size_t at) noexcept nogil:
+    """The token that is the character of three bytes at `at`, or NO_ID."""
+    cdef uint32_t code_point
+    if (not t.character_ids or n_bytes - at < 3 or piece[at] >> 4 != 0xE
+            or piece[at + 1] >> 6 != 2 or piece[at + 2] >> 6 != 2):
+        return NO_ID
+    code_point = (<uint32_t>(piece[at] & 0x0F) << 12 | (piece[at + 1] & 0x3F) << 6
+                  | (piece[at + 2] & 0x3F))
+    return u32_at(t.character_ids, code_point, 65536)
+
+
+cdef size_t merge_first(
     const Tables* t, const uint8_t* piece, size_t n_bytes, uint32_t* ids, uint32_t* ranks,
 ) noexcept nogil:
     """The ids of a piece after the first merges, and the ranks of those that are possible then.
 
-    All pairs of bytes are merged that come before any merge which could take one of the two away
-    from the other: every such merge makes a token that holds the border to the byte before or
-    after, and `border_ranks` knows the first of these tokens. No two of these pairs share a byte.
+    Two bytes are merged here if that comes before any merge which could take one of them away:
+    every such merge makes a token that holds the border to the byte before or behind the two, and
+    `border_ranks` knows the first of these tokens. No byte is in two such pairs.
 
         piece   w  o  r  d  s
-        pairs    80 258  .        or comes before any token that holds wo, or that holds rd
+        pairs     wo or rd ds       or is merged if it comes before wo, rd and all longer tokens
+        borders   wo or rd ds       that hold these
+
+    A character of three bytes is merged by the same rule: if its token comes before any that holds
+    a border of it, so do the merges that make the token.
     """
-    cdef uint32_t pairs[SHORT_PIECE + 2]        # of the bytes before and at each index
-    cdef uint32_t borders[SHORT_PIECE + 2]
-    cdef bint merged[SHORT_PIECE]
-    cdef size_t i, key
+    cdef uint32_t pairs[SHORT_PIECE + 1]        # of the bytes before and at each index
+    cdef uint32_t borders[SHORT_PIECE + 3]
+    cdef uint8_t widths[SHORT_PIECE]
+    cdef size_t i, k, key
+    cdef uint32_t token
     cdef size_t n = 0
-    pairs[0] = borders[0] = pairs[n_bytes] = borders[n_bytes] = NO_ID
-    pairs[n_bytes + 1] = borders[n_bytes + 1] = NO_ID
+    pairs[n_bytes] = borders[0] = NO_ID
+    for i in range(n_bytes, n_bytes + 3):
+        borders[i] = NO_ID
     count_steps(n_bytes)
     for i in range(1, n_bytes):
         key = <size_t>piece[i - 1] << 8 | piece[i]
@@ -232,21 +250,25 @@ cdef size_t merge_bytes(
         borders[i] = u32_at(t.border_ranks, key, 65536)
     i = 0
     while i < n_bytes:
-        merged[n] = pairs[i + 1] < borders[i] and pairs[i + 1] < borders[i + 2]
-        if merged[n]:
+        widths[n] = 1
+        ids[n] = u32_at(t.byte_ids, piece[i], 256)
+        if piece[i] >= 0xE0:
+            token = character_at(t, piece, n_bytes, i)
+            if token < borders[i] and token < borders[i + 3]:
+                widths[n] = 3
+                ids[n] = token
+        if widths[n] == 1 and pairs[i + 1] < borders[i] and pairs[i + 1] < borders[i + 2]:
+            widths[n] = 2
             ids[n] = pairs[i + 1]
-            i += 2
-        else:
-            ids[n] = u32_at(t.byte_ids, piece[i], 256)
-            i += 1
+        i += widths[n]
         n += 1
     i = 0
-    for key in range(n - 1):
-        i += 1 + merged[key]
-        if merged[key] or merged[key + 1]:
-            ranks[key] = find_pair(t, ids[key], ids[key + 1])
+    for k in range(n - 1):
+        i += widths[k]
+        if widths[k] + widths[k + 1] > 2:
+            ranks[k] = find_pair(t, ids[k], ids[k + 1])
         else:
-            ranks[key] = pairs[i]
+            ranks[k] = pairs[i]
     return n
 
 
@@ -262,7 +284,7 @@ cdef void merge_short(
     cdef uint32_t ranks[SHORT_PIECE]
     cdef uint32_t lowest
     cdef size_t i, at
-    cdef size_t n = merge_bytes(t, piece, n_bytes, ids, ranks)
+    cdef size_t n = merge_first(t, piece, n_bytes, ids, ranks)
     while n > 1:
         lowest = NO_ID
         at = 0
@@ -633,6 +655,7 @@ cdef class RankTables:
             t.split_right = u32_pointer(arrays, "split_right", n_ids)
             t.shorter_prefix = u32_pointer(arrays, "shorter_prefix", n_ids)
             t.prefix_starts = u32_pointer(arrays, "prefix_starts", 65537)
+            t.character_ids = u32_pointer(arrays, "character_ids", 65536)
             for token in range(t.n_ids):
                 # Undoing merges must come to an end: halves have lower ranks.
                 if t.split_left[token] > token or t.split_right[token] > token or (

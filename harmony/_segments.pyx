@@ -44,6 +44,7 @@ cdef extern from "_simd.h" nogil:
     int lowest_bit(uint64_t bits) noexcept
     int highest_bit(uint64_t bits) noexcept
     uint8_t byte_at(const uint8_t* values, size_t index, size_t length) noexcept
+    uint64_t load_u64(const uint8_t* bytes) noexcept
     uint64_t u64_at(const uint64_t* values, size_t index, size_t length) noexcept
     void check_index(size_t index, size_t length, const char* what) noexcept
     void count_steps(size_t n) noexcept
@@ -61,7 +62,12 @@ cdef extern from *:
 cdef enum:
     WINDOW = 64
     TIER_SCALAR = -1
-    NO_CUT = 0x80                       # as in rank_tables.py
+    # Groups of characters between which pieces are cut, as in rank_tables.py.
+    CJK = 1
+    NEVER_SECOND = 7                    # none of them, or all that are not cut before
+    NO_CUT = 0x80
+    # A key reads eight bytes, of which the last five may lie behind the window.
+    PADDING = 8
     # Borders up to here are certain in a window of ASCII text, if no white space reaches its end:
     # the longest look ahead is that of a contraction, three bytes.
     CERTAIN_IN_ASCII = 60
@@ -90,36 +96,45 @@ cdef struct Window:
     int n_certain       # borders up to this one cannot change with what follows
 
 
+cdef inline uint64_t shift_in(uint64_t leads) noexcept nogil:
+    """The bytes of characters of three bytes that begin at `leads`."""
+    return leads | leads << 1 | leads << 2
+
+
 cdef inline void add_wide(
-    Window* window, uint64_t wide, const uint64_t* cut_filter,
+    Window* window, uint64_t wide, bint cuts, const uint64_t* cut_filter,
     const uint8_t* bytes, int n_bytes, bint ends_here,
 ) noexcept nogil:
     """Classify the characters of more than one byte, whose bytes are `wide`."""
-    cdef uint64_t here, after_letter
+    cdef uint64_t here, lead, after_letter, candidates
     cdef uint64_t marks = 0
+    # First bytes of characters of each group.
+    cdef uint64_t groups[8]
     cdef uint64_t key
     cdef uint32_t code_point
-    cdef uint32_t before = 0            # the code point that ends at `end`, of `group`
-    cdef int end = -1
-    cdef uint8_t group = 0
-    cdef uint8_t next_group
     cdef int at
     cdef Py_ssize_t width
-    cdef uint8_t char_class
+    cdef uint8_t char_class, group
     window.n_certain = CERTAIN
+    memset(groups, 0, sizeof(groups))
+    groups[CJK] = tier.find_cjk(bytes) & (ALL_BITS >> (WINDOW - n_bytes)) >> 2
+    window.caseless = shift_in(groups[CJK])
+    window.inside = window.caseless & ~groups[CJK]
+    wide &= ~window.caseless
     while wide:
         count_steps(1)
         at = lowest_bit(wide)
+        lead = <uint64_t>1 << at
         char_class = decode_wide(bytes, n_bytes, at, &width, &code_point)
         if width == 1:
             # Cut off by the end of the window, or no UTF-8: the latter is for the scanner.
             if not ends_here and n_bytes - at < 4:
                 window.n_known = at
                 break
-            window.doubt |= <uint64_t>1 << at
-        here = ((<uint64_t>1 << width) - 1) << at
+            window.doubt |= lead
+        here = (lead << width) - lead
         wide &= ~here
-        window.inside |= here & (here << 1)
+        window.inside |= here ^ lead
         if char_class == CASELESS:
             window.caseless |= here
         elif char_class == LOWER:
@@ -128,32 +143,43 @@ cdef inline void add_wide(
             window.upper |= here
         elif char_class == MARK:
             window.caseless |= here
-            marks |= here
+            marks |= lead
         elif char_class == SPACE:
             window.blank |= here
         elif char_class == NUMBER:
             window.number |= here
-            window.doubt |= <uint64_t>1 << at
+            window.doubt |= lead
         else:
             window.other |= here
-        if cut_filter and width == 3:
-            next_group = cut_group[code_point >> 7]
-            if end == at and group & (NO_CUT - 1) == next_group:
-                key = (<uint64_t>before << 21 | code_point) * CUT_MULTIPLIER >> (64 - CUT_BITS)
-                if not u64_at(cut_filter, key >> 6, 1 << (CUT_BITS - 6)) >> (key & 63) & 1:
-                    window.cuts |= <uint64_t>1 << at
-            end = at + 3
-            before = code_point
-            group = next_group
+        if width == 3:
+            group = cut_group[code_point >> 7]
+            groups[group & 7] |= lead
+            if group & NO_CUT:
+                groups[NEVER_SECOND] |= lead
     after_letter = (window.upper | window.lower | window.caseless) << 1
-    window.doubt |= marks & ~window.inside & ~after_letter
+    window.doubt |= marks & ~after_letter
     window.doubt |= window.upper & ~window.inside & (window.caseless << 1)
+    if not cuts:
+        return
+    candidates = 0
+    for at in range(CJK, NEVER_SECOND):
+        candidates |= groups[at] & groups[at] << 3
+    candidates &= ~groups[NEVER_SECOND]
+    while candidates:
+        count_steps(1)
+        at = lowest_bit(candidates)
+        lead = candidates & -candidates
+        candidates ^= lead
+        # Two characters of three bytes: 6 bytes, as the key of the pair in rank_tables.py.
+        key = (load_u64(bytes + at - 3) << 16) * CUT_MULTIPLIER >> (64 - CUT_BITS)
+        if not u64_at(cut_filter, key >> 6, 1 << (CUT_BITS - 6)) >> (key & 63) & 1:
+            window.cuts |= lead
 
 
 cdef inline void classify(
     Window* window, const uint64_t* cut_filter, const uint8_t* bytes, int n_bytes, bint ends_here,
 ) noexcept nogil:
-    """Fill `window` for n_bytes <= WINDOW bytes, of which WINDOW may be read."""
+    """Fill `window` for n_bytes <= WINDOW bytes; WINDOW + PADDING may be read."""
     cdef ByteMasks masks
     cdef uint64_t known = ALL_BITS >> (WINDOW - n_bytes)
     tier.classify_bytes(bytes, &masks)
@@ -174,7 +200,7 @@ cdef inline void classify(
     window.n_known = n_bytes
     window.n_certain = CERTAIN_IN_ASCII
     if masks.wide:
-        add_wide(window, masks.wide, cut_filter, bytes, n_bytes, ends_here)
+        add_wide(window, masks.wide, cut_filter != NULL, cut_filter, bytes, n_bytes, ends_here)
 
 
 cdef inline uint64_t first_bytes(uint64_t last_bytes, uint64_t inside) noexcept nogil:
@@ -299,7 +325,7 @@ cdef Py_ssize_t next_segment_ends(
     Py_ssize_t* ends, Py_ssize_t max_ends,
 ) noexcept nogil:
     cdef Py_ssize_t n_ends = 0
-    cdef uint8_t tail[WINDOW]
+    cdef uint8_t tail[WINDOW + PADDING]
     cdef const uint8_t* bytes
     cdef Window window
     cdef uint64_t borders, cuts, certain, cased
@@ -310,16 +336,14 @@ cdef Py_ssize_t next_segment_ends(
     if scanner_alone:
         return next_piece_ends(text, n_bytes, start, ends, max_ends)
     while start < n_bytes and n_ends + ENDS_PER_WINDOW < max_ends:
-        count_steps(1)
         ends_here = n_bytes - start <= WINDOW
-        if ends_here:
-            n_here = <int>(n_bytes - start)
+        n_here = <int>(n_bytes - start) if ends_here else WINDOW
+        count_steps(n_here)
+        bytes = text + start
+        if n_bytes - start < WINDOW + PADDING:
             bytes = tail
-            memcpy(tail, text + start, n_here)
-            memset(tail + n_here, 0, WINDOW - n_here)
-        else:
-            n_here = WINDOW
-            bytes = text + start
+            memset(tail, 0, sizeof(tail))
+            memcpy(tail, text + start, n_bytes - start)
         classify(&window, cut_filter, bytes, n_here, ends_here)
         borders = piece_starts(&window, bytes, n_here)
 

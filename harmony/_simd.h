@@ -79,6 +79,11 @@ static void classify_portable(const uint8_t *bytes, ByteMasks *masks) {
     masks->wide = wide;
 }
 
+static uint64_t find_cjk_portable(const uint8_t *bytes) {
+    (void)bytes;
+    return 0;       /* all are looked up one by one */
+}
+
 static size_t write_ends_portable(uint64_t bits, ptrdiff_t base, ptrdiff_t *ends) {
     size_t n = 0;
     for (; bits; bits &= bits - 1) ends[n++] = base + lowest_bit(bits);
@@ -114,20 +119,39 @@ static uint32_t *write_ids_portable(const uint64_t *values, size_t n, uint32_t *
 }
 
 static const Tier portable_tier = {
-    classify_portable, write_ends_portable, look_up_portable, write_ids_portable,
+    classify_portable, find_cjk_portable, write_ends_portable, look_up_portable, write_ids_portable,
 };
 
 #if HARMONY_X86
 
+/* By the second and third byte; the masks say where a byte is in a range.
+ *
+ *     U+4E00 ... 9FFF    E4 B8 80 ... E9 BF BF
+ *     U+AC00 ... CFFF    EA B0 80 ... EC BF BF
+ *     U+3041 ... 3096    E3 81 81 ... E3 82 96
+ *     U+309D ... 309F    E3 82 9D ... E3 82 9F
+ *     U+30A1 ... 30FF    E3 82 A1 ... E3 83 BF but U+30FB, E3 83 BB
+ */
+#define CJK_LEADS(IN) ( \
+    IN(0xE5, 0xE9) | IN(0xEB, 0xEC) | (IN(0xE4, 0xE4) & IN(0xB8, 0xBF) >> 1) \
+    | (IN(0xEA, 0xEA) & IN(0xB0, 0xBF) >> 1) \
+    | (IN(0xE3, 0xE3) & ((IN(0x81, 0x81) >> 1 & IN(0x81, 0xBF) >> 2) \
+                         | (IN(0x82, 0x82) >> 1 \
+                            & (IN(0x80, 0x96) | IN(0x9D, 0x9F) | IN(0xA1, 0xBF)) >> 2) \
+                         | (IN(0x83, 0x83) >> 1 & ~IN(0xBB, 0xBB) >> 2))))
+
 /* --- AVX2 --- */
 
-/* Signed comparison: bytes from 0x80 on are below every limit used here. */
 #define IS_256(half, byte) _mm256_cmpeq_epi8(half, _mm256_set1_epi8(byte))
-#define IN_256(half, low, high) _mm256_and_si256( \
-    _mm256_cmpgt_epi8(half, _mm256_set1_epi8((low) - 1)), \
-    _mm256_cmpgt_epi8(_mm256_set1_epi8((high) + 1), half))
+#define IN_256(half, low, high) is_at_most_256( \
+    _mm256_sub_epi8(half, _mm256_set1_epi8((char)(low))), (char)((high) - (low)))
 #define BITS_256(a, b) ((uint64_t)(uint32_t)_mm256_movemask_epi8(b) << 32 \
                         | (uint32_t)_mm256_movemask_epi8(a))
+
+__attribute__((target("avx2")))
+static inline __m256i is_at_most_256(__m256i half, char highest) {
+    return _mm256_cmpeq_epi8(_mm256_min_epu8(half, _mm256_set1_epi8(highest)), half);
+}
 
 __attribute__((target("avx2")))
 static void classify_avx2(const uint8_t *bytes, ByteMasks *masks) {
@@ -146,8 +170,18 @@ static void classify_avx2(const uint8_t *bytes, ByteMasks *masks) {
     masks->wide = BITS_256(a, b);
 }
 
+__attribute__((target("avx2")))
+static uint64_t find_cjk_avx2(const uint8_t *bytes) {
+    __m256i a = _mm256_loadu_si256((const __m256i *)bytes);
+    __m256i b = _mm256_loadu_si256((const __m256i *)(bytes + 32));
+#define IN(low, high) \
+    BITS_256(IN_256(a, low, high), IN_256(b, low, high))
+    return CJK_LEADS(IN);
+#undef IN
+}
+
 static const Tier avx2_tier = {
-    classify_avx2, write_ends_portable, look_up_portable, write_ids_portable,
+    classify_avx2, find_cjk_avx2, write_ends_portable, look_up_portable, write_ids_portable,
 };
 
 /* --- AVX-512 --- */
@@ -156,7 +190,8 @@ static const Tier avx2_tier = {
     "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vbmi2,popcnt")))
 #define IS_512(all, byte) _mm512_cmpeq_epi8_mask(all, _mm512_set1_epi8(byte))
 #define IN_512(all, low, high) _mm512_cmple_epu8_mask( \
-    _mm512_sub_epi8(all, _mm512_set1_epi8(low)), _mm512_set1_epi8((high) - (low)))
+    _mm512_sub_epi8(all, _mm512_set1_epi8((char)(low))), \
+    _mm512_set1_epi8((char)((high) - (low))))
 
 AVX512 static void classify_avx512(const uint8_t *bytes, ByteMasks *masks) {
     __m512i all = _mm512_loadu_si512(bytes);
@@ -170,6 +205,13 @@ AVX512 static void classify_avx512(const uint8_t *bytes, ByteMasks *masks) {
     masks->slash = IS_512(all, '/');
     masks->apostrophe = IS_512(all, '\'');
     masks->wide = _mm512_movepi8_mask(all);
+}
+
+AVX512 static uint64_t find_cjk_avx512(const uint8_t *bytes) {
+    __m512i all = _mm512_loadu_si512(bytes);
+#define IN(low, high) ((uint64_t)IN_512(all, low, high))
+    return CJK_LEADS(IN);
+#undef IN
 }
 
 #define BYTES_8(first) \
@@ -270,7 +312,7 @@ AVX512 static uint32_t *write_ids_avx512(const uint64_t *values, size_t n, uint3
 }
 
 static const Tier avx512_tier = {
-    classify_avx512, write_ends_avx512, look_up_avx512, write_ids_avx512,
+    classify_avx512, find_cjk_avx512, write_ends_avx512, look_up_avx512, write_ids_avx512,
 };
 
 static int best_tier(void) {

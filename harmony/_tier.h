@@ -64,6 +64,10 @@ typedef struct {
     /* Which of 64 bytes are letters, digits, white space …. */
     void (*classify_bytes)(const uint8_t *bytes, ByteMasks *masks);
 
+    /* Of 64 bytes, the first bytes of most Chinese, Japanese and Korean letters (three bytes each,
+     * none of them has a case). Bytes 62 and 63 count as such without a look at what follows. */
+    uint64_t (*find_cjk)(const uint8_t *bytes);
+
     /* Bits -> positions: `base` + that of each bit that is set; returns how many. */
     size_t (*write_ends)(uint64_t bits, ptrdiff_t base, ptrdiff_t *ends);
 

@@ -31,16 +31,19 @@ shorter_prefix  uint32 [n_ids] or [0]      longest other token that is a prefix 
 sorted_ids      uint32 [n_ids] or [0]      ids in the order of their bytes
 prefix_starts   uint32 [65537] or [0]      place in sorted_ids of the first token whose first
                                            two bytes (0 if missing) are at least the index
+character_ids   uint32 [65536] or [0]      id of the token that is this character of three bytes, by
+                                           code point, or NO_ID
 cut_filter      uint64 [4096] or [0]       one bit for each hash of two characters, set if a token
                                            may hold the border between them
 ==============  =========================  =========================================================
 
-The last six are only made when the one merge of every token is given: they serve the shortcuts for
+The last seven are only made when the one merge of every token is given: they serve the shortcuts for
 o200k, about which scripts/make_rank_tables.py proves what they rest on.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
 from collections.abc import Sequence
 
@@ -107,6 +110,7 @@ def build_rank_tables(
         "pair_filter": _pair_filter(pairs),
     }
     tables.update(_long_piece_tables(tokens, id_of, final_pairs))
+    tables["character_ids"] = _character_ids(id_of if final_pairs else {})
     tables["cut_filter"] = _cut_filter(tokens) if final_pairs else np.empty(0, dtype=np.uint64)
     return tables
 
@@ -293,12 +297,29 @@ def _long_piece_tables(
     }
 
 
+def _character_ids(id_of: dict[bytes, int]) -> np.ndarray:
+    if not id_of:
+        return np.empty(0, dtype=np.uint32)
+    ids = np.full(65536, NO_ID, dtype=np.uint32)
+    for token, i in id_of.items():
+        if len(token) == 3 and 0xE0 <= token[0] <= 0xEF:
+            with contextlib.suppress(UnicodeDecodeError):
+                ids[ord(token.decode())] = i
+    return ids
+
+
 def cut_groups() -> np.ndarray:
     """The group of each code point from U+0000 to U+FFFF: uint8 [512], by code point >> 7."""
     groups = np.full(512, NO_CUT, dtype=np.uint8)
     for (first, stop), group in CUT_GROUPS.items():
         groups[first >> 7 : stop >> 7] = group
     return groups
+
+
+def _three_bytes(code_points: np.ndarray) -> np.ndarray:
+    """UTF-8 of code points from U+0800 to U+FFFF, as little-endian numbers."""
+    first, second, third = code_points >> 12, code_points >> 6 & 0x3F, code_points & 0x3F
+    return (0x8080E0 | first | second << 8 | third << 16).astype(np.uint64)
 
 
 def _cut_filter(tokens: Sequence[bytes]) -> np.ndarray:
@@ -327,6 +348,7 @@ def _cut_filter(tokens: Sequence[bytes]) -> np.ndarray:
         if end in ending and start in starting:
             left, right = np.array(ending[end])[:, None], np.array(starting[start])
             may_be_cut = groups[left >> 7] & (NO_CUT - 1) == groups[right >> 7]
-            keys = (left << 21 | right)[may_be_cut].astype(np.uint64)
-            bits[keys * np.uint64(MULTIPLIER_1) >> np.uint64(64 - CUT_BITS)] = 1
+            keys = (_three_bytes(left) | _three_bytes(right) << np.uint64(24))[may_be_cut]
+            hashes = (keys << np.uint64(16)) * np.uint64(MULTIPLIER_1)
+            bits[hashes >> np.uint64(64 - CUT_BITS)] = 1
     return np.packbits(bits, bitorder="little").view("<u8").astype(np.uint64)
