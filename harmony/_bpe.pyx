@@ -62,7 +62,7 @@ cdef enum:
     SHORT_PIECE = 64
     # Time between two looks at pending signals. A look takes the interpreter lock, which another
     # thread may be slow to give up; looking at the clock costs next to nothing.
-    MILLISECONDS_BETWEEN_SIGNALS = 50
+    MILLISECONDS_BETWEEN_SIGNALS = 20
     # Merges of a long piece between two looks at the clock.
     MERGES_BETWEEN_CLOCKS = 1 << 12
 
@@ -207,7 +207,8 @@ cdef uint32_t find_long(const Tables* t, const uint8_t* piece, size_t n_bytes) n
 # --- merging by rank ----------------------------------------------------------------------------
 
 cdef inline uint32_t character_at(
-    const Tables* t, const uint8_t* piece, size_t n_bytes, size_t at) noexcept nogil:
+    const Tables* t, const uint8_t* piece, size_t n_bytes, size_t at,
+) noexcept nogil:
     """The token that is the character of three bytes at `at`, or NO_ID."""
     cdef uint32_t code_point
     if (not t.character_ids or n_bytes - at < 3 or piece[at] >> 4 != 0xE

@@ -7,8 +7,8 @@ kilobyte at a time:
     2. Each is looked up in a cache of short segments. No branch depends on what is found: the
        record that was met goes into `values`, found or not, and the number of the segment onto a
        list if not (`look_up` of _simd.h).
-    3. Those on the list are looked up in the vocabulary, then in a cache of spellings, and merged if
-       they are in neither (`resolve`).
+    3. Those on the list are looked up in the vocabulary, then in a cache of spellings, and merged
+       if they are in neither (`resolve`).
     4. The ids of all are written, one or two for each record (`emit`).
 
 Both caches have a fixed size, and a new entry takes the place of an old one: hostile text can only
@@ -25,8 +25,9 @@ from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memcpy, memset
 
 from harmony._bpe cimport (
-    BAD_TABLES, INTERRUPTED, MULTIPLIER_1, MULTIPLIER_2, NO_ID, OK, SHORT_LENGTH, Key, Sink, Status, Tables, find_long, find_record,
-    make_key, merge_piece, must_stop, reserve, token_length,
+    BAD_TABLES, INTERRUPTED, Key, MULTIPLIER_1, MULTIPLIER_2, NO_ID, OK, SHORT_LENGTH, Sink,
+    Status, Tables, find_long, find_record, make_key, merge_piece, must_stop, reserve,
+    token_length,
 )
 from harmony._segments cimport (
     ID_SHIFT, KEY_BYTES, NO_RECORD_ID, RECORD_ID_BITS, SECOND_ID_SHIFT, SLACK, Record,
@@ -89,7 +90,8 @@ cdef struct Context:
 
 
 cdef inline Py_ssize_t start_of(
-    const Context* c, Py_ssize_t segment, Py_ssize_t start) noexcept nogil:
+    const Context* c, Py_ssize_t segment, Py_ssize_t start,
+) noexcept nogil:
     """Where a segment starts; `start`: where the first one does."""
     return c.ends[segment - 1] if segment else start
 
@@ -200,7 +202,8 @@ cdef inline uint32_t read_spelling(
 
 
 cdef inline void write_spelling(
-    Spelling* spelling, const uint32_t* ids, size_t n_ids) noexcept nogil:
+    Spelling* spelling, const uint32_t* ids, size_t n_ids,
+) noexcept nogil:
     cdef uint64_t words[2]
     cdef size_t i
     words[0] = words[1] = ~<uint64_t>0

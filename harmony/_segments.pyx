@@ -426,7 +426,7 @@ def segment_ends(const uint8_t[::1] text not None, const uint64_t[::1] cut_filte
     with nogil:
         while start < n_bytes:
             n_new = next_segment_ends(
-                bits, &text[0], n_bytes, start, &view[n_ends], n_bytes + ENDS_PER_WINDOW + 1 - n_ends)
+                bits, &text[0], n_bytes, start, &view[n_ends], view.shape[0] - n_ends)
             n_ends += n_new
             start = view[n_ends - 1]
     return ends[:n_ends].astype(numpy.int64)

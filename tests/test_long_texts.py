@@ -97,11 +97,11 @@ print(part / whole)
 @pytest.mark.parametrize(
     "method, family, n_mebibytes",
     [
-        ("encode", "contractions", 16),
-        ("encode_ordinary", "random bytes as latin-1", 8),
+        ("encode", "contractions", 48),
+        ("encode_ordinary", "random bytes as latin-1", 16),
         ("encode_to_numpy", "one letter", 64),
         ("encode_to_numpy", "random lower-case letters", 4),
-        ("count_tokens", "newline then spaces", 16),
+        ("count_tokens", "newline then spaces", 64),
         ("count_tokens", "random lower-case letters", 4),
     ],
 )
