@@ -17,6 +17,8 @@ __version__ = "0.1.0"
 _NAMES_OF_MODULE = {
     "encoding": ["HarmonyEncoding", "HarmonyEncodingName", "load_harmony_encoding"],
     "tokenizer": ["Tokenizer", "get_tokenizer"],
+    "batch": ["TokenBatch"],
+    "training": ["RenderedBatch", "RenderedConversation", "TokenPart"],
     "messages": [
         "Author",
         "ChannelConfig",

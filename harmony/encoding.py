@@ -1,7 +1,7 @@
 """HarmonyEncoding: tokenizer, rendering and parsing under the name that people know.
 
     text      <->  ids    tokenizer.py, which this class extends
-    messages   ->  ids    render.py
+    messages   ->  ids    render.py; training.py says what each id belongs to
     ids        ->  messages    parser.py
 
 Whoever only wants the tokenizer never loads pydantic: the message types come with the first call
@@ -14,13 +14,14 @@ import enum
 import functools
 from collections.abc import Iterable
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from harmony.special_tokens import O200K_HARMONY_SPECIALS
 from harmony.tokenizer import Tokenizer
 from harmony.vocabulary import o200k_ranks
 
 if TYPE_CHECKING:
+    from harmony.batch import TokenBatch
     from harmony.messages import (
         Conversation,
         Message,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
         RenderOptions,
         Role,
     )
+    from harmony.training import RenderedBatch, RenderedConversation
 
 _RETURN = O200K_HARMONY_SPECIALS["<|return|>"]
 _END = O200K_HARMONY_SPECIALS["<|end|>"]
@@ -51,6 +53,11 @@ def _render() -> Any:
 @functools.cache
 def _parser() -> Any:
     return import_module("harmony.parser")
+
+
+@functools.cache
+def _training() -> Any:
+    return import_module("harmony.training")
 
 
 class HarmonyEncoding(Tokenizer):
@@ -94,6 +101,63 @@ class HarmonyEncoding(Tokenizer):
     def render(self, message: Message, render_options: RenderOptions | None = None) -> list[int]:
         """Ids of one message, from `<|start|>` to its end token. Errors as above."""
         return _render().render_message(self, message, render_options)
+
+    def render_annotated(
+        self,
+        conversation: Conversation,
+        *,
+        next_turn_role: Role | str | None = None,
+        config: RenderConversationConfig | None = None,
+        for_training: bool = False,
+    ) -> RenderedConversation:
+        """As `render_conversation`, with what each id belongs to and which to train on.
+
+        `next_turn_role`: end with the beginning of a message of this role, as for a completion.
+        `for_training`: end as `render_conversation_for_training` does. Errors as above; RenderError
+        for both at once.
+        """
+        return _training().render_annotated(
+            self, conversation, next_turn_role, config, for_training
+        )
+
+    @overload
+    def render_batch(
+        self,
+        conversations: Iterable[Conversation],
+        *,
+        num_threads: int | None = None,
+        config: RenderConversationConfig | None = None,
+        for_training: bool = False,
+        annotated: Literal[False] = False,
+    ) -> TokenBatch: ...
+    @overload
+    def render_batch(
+        self,
+        conversations: Iterable[Conversation],
+        *,
+        num_threads: int | None = None,
+        config: RenderConversationConfig | None = None,
+        for_training: bool = False,
+        annotated: Literal[True],
+    ) -> RenderedBatch: ...
+
+    def render_batch(
+        self,
+        conversations: Iterable[Conversation],
+        *,
+        num_threads: int | None = None,
+        config: RenderConversationConfig | None = None,
+        for_training: bool = False,
+        annotated: bool = False,
+    ) -> TokenBatch:
+        """Each of `conversations` as `render_conversation` renders it, or with `for_training` as
+        `render_conversation_for_training`; with `annotated` as `render_annotated`.
+
+        An error has the index of the conversation in its message and as its attribute `row`.
+        """
+        return _training().render_batch(
+            self, conversations, num_threads, config, for_training, annotated
+        )
 
     # ids -> messages
 

@@ -2,9 +2,9 @@
 
     <|start|> WHO [:NAME] [ to=RECIPIENT] [<|channel|>CHANNEL] [ CONTENT_TYPE] <|message|>
 
-WHO is the role, or the name of a tool. When written, each part is encoded by itself, which is what
-makes ids of parts that never change constants: they stand below, and tests hold them to the
-vocabulary.
+or, for the assistant and on request, with the recipient behind the channel. WHO is the role, or the
+name of a tool. When written, each part is encoded by itself, which is what makes ids of parts that
+never change constants: they stand below, and tests hold them to the vocabulary.
 
 When read, a header is the text that its ids decode to, so a control token in it looks like the same
 characters in ordinary tokens, as for openai_harmony. The order of the steps is the order in which
@@ -90,10 +90,12 @@ def header_ids(
     recipient: str | None,
     channel: str | None,
     content_type: str | None,
+    channel_first: bool = False,
 ) -> list[int]:
     """The ids of a header; `role` is the role's value, a field that is None is left out.
 
-    Raises RenderError for a tool without a name, and as `plain_text` does.
+    `channel_first`: the channel of an assistant's message comes before the recipient. Raises
+    RenderError for a tool without a name, and as `plain_text` does.
     """
     if role == "tool":
         if name is None:
@@ -103,10 +105,15 @@ def header_ids(
         ids = _WHO[role].copy()
         if name is not None:
             ids += encode(":" + plain_text(name))
+    recipient_ids: list[int] = []
     if recipient is not None and plain_text(recipient) != "all":
-        ids += encode(" to=" + recipient)
+        recipient_ids = encode(" to=" + recipient)
+    if not channel_first or role != "assistant":
+        ids += recipient_ids
+        recipient_ids = []
     if channel is not None:
         ids += _ON_CHANNEL.get(channel) or [CHANNEL, *encode(plain_text(channel))]
+    ids += recipient_ids
     if content_type is not None:
         known = _CONTENT_TYPES.get(content_type)
         if known:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -449,17 +449,28 @@ class Conversation(BaseModel):
         return cls(messages=[Message.from_dict(message) for message in fields["messages"]])
 
 
+AnalysisPolicy = Literal["upstream", "before_last_final", "keep"]
+HeaderOrder = Literal["recipient_first", "channel_first"]
+
+
 class RenderConversationConfig(BaseModel):
     """How a conversation is rendered.
 
-    `auto_drop_analysis`: leave out the messages on the analysis channel that come before the first
-    one on the final channel, if the last assistant message is on the final channel.
+    `auto_drop_analysis`: leave out analysis, by the `analysis_policy`; False keeps all of it.
+    `analysis_policy`: "upstream" leaves out every message on the analysis channel that comes before
+    the first one on the final channel, if the last assistant message is on the final channel;
+    "before_last_final" the assistant's that come before its last one on the final channel; "keep"
+    none.
+    `header_order`: "recipient_first", or "channel_first" for headers of the assistant as models
+    write them: `<|start|>assistant<|channel|>commentary to=functions.f`.
     `validate_headers`: refuse header fields that would change the meaning of their header.
     `exact_numbers`: write numbers of tool schemas exactly. openai_harmony, and so the default, may
     change the last digit of a number with more than 15 digits.
     """
 
     auto_drop_analysis: bool = True
+    analysis_policy: AnalysisPolicy = "upstream"
+    header_order: HeaderOrder = "recipient_first"
     validate_headers: bool = False
     exact_numbers: bool = False
 
@@ -468,9 +479,10 @@ class RenderOptions(BaseModel):
     """How a single message is rendered.
 
     `conversation_has_function_tools`: the conversation defines functions, so a system message says
-    on which channel they are called. The other two as in `RenderConversationConfig`.
+    on which channel they are called. The others as in `RenderConversationConfig`.
     """
 
     conversation_has_function_tools: bool = False
+    header_order: HeaderOrder = "recipient_first"
     validate_headers: bool = False
     exact_numbers: bool = False

@@ -11,17 +11,19 @@ written by the same code.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Any, NoReturn, Protocol
+from collections.abc import Callable, Collection
+from typing import Any, NoReturn, Protocol, get_args
 
 from harmony import wire
 from harmony.errors import HarmonyError, RenderError
 from harmony.header import PLAIN_HEADERS, ROLE_IDS, START, header_ids, plain_text, refusal
 from harmony.messages import (
+    AnalysisPolicy,
     Author,
     ChannelConfig,
     Conversation,
     DeveloperContent,
+    HeaderOrder,
     Message,
     ReasoningEffort,
     RenderConversationConfig,
@@ -111,7 +113,7 @@ def render_conversation(
     Raises RenderError for a message that the format cannot express, ValueError for fields of a
     wrong type and for lone surrogates.
     """
-    return _render(tokenizer, conversation, config)[1]
+    return render_messages(tokenizer, conversation, config)[1]
 
 
 def render_conversation_for_completion(
@@ -124,10 +126,8 @@ def render_conversation_for_completion(
 
     Raises ValueError for an unknown role, too.
     """
-    opening = _OPENINGS.get(_word_of(next_turn_role))
-    if opening is None:
-        _refuse_role(conversation, next_turn_role, config)
-    ids = _render(tokenizer, conversation, config)[1]
+    opening = opening_of(conversation, next_turn_role, config)
+    ids = render_messages(tokenizer, conversation, config)[1]
     ids += opening
     return ids
 
@@ -142,12 +142,26 @@ def render_conversation_for_training(
 
     Note that `auto_drop_analysis`, on by default, leaves out the reasoning before that message.
     """
-    messages, ids = _render(tokenizer, conversation, config)
+    messages, ids = render_messages(tokenizer, conversation, config)
+    end_for_training(messages, ids)
+    return ids
+
+
+def end_for_training(messages: list[Message], ids: list[int]) -> None:
+    """Let an assistant's message on the final channel that comes last end in `<|return|>`."""
     if messages:
         last = messages[-1]
         if last.author.role is Role.ASSISTANT and last.channel == "final":
             ids[-1] = RETURN
-    return ids
+
+
+def opening_of(conversation: Any, next_turn_role: Any, config: Any) -> list[int]:
+    """The beginning of a message of this role. ValueError if there is no such role, or if the
+    conversation is none."""
+    opening = _OPENINGS.get(_word_of(next_turn_role))
+    if opening is None:
+        _refuse_role(conversation, next_turn_role, config)
+    return opening
 
 
 _OPENINGS: dict[str | None, list[int]] = {role: [START, *ids] for role, ids in ROLE_IDS.items()}
@@ -174,27 +188,45 @@ def _refuse_role(conversation: Any, role: Any, config: Any) -> NoReturn:
     raise ValueError(f"unknown role: {word}")
 
 
-def _render(
+def render_messages(
     tokenizer: Tokenizer, conversation: Any, config: Any
 ) -> tuple[list[Message], list[int]]:
     """The messages, plain if the conversation was not, and the ids of those that are kept."""
     writer = _Writer(tokenizer.encode_ordinary, schema_depth=118)
-    drop_analysis = True
+    policy = analysis_policy(config)
     if config is not None:
-        drop_analysis = _flag(config.auto_drop_analysis, True)
         writer.take_common_options(config)
     try:
         if type(conversation) is Conversation:
             messages = conversation.__dict__["messages"]
             if type(messages) is list:
-                return messages, writer.conversation_ids(messages, drop_analysis)
+                return messages, writer.conversation_ids(messages, policy)
     except _NOT_PLAIN:
         pass
     wire.refuse_enormous(getattr(conversation, "messages", ()))
     text = wire.json_of(conversation, "conversation")
     messages = wire.read_conversation(text, writer.exact_numbers)
     writer.trust()
-    return messages, writer.conversation_ids(messages, drop_analysis)
+    return messages, writer.conversation_ids(messages, policy)
+
+
+def analysis_policy(config: Any) -> str:
+    """Which analysis is left out: a policy of RenderConversationConfig."""
+    if config is None:
+        return "upstream"
+    if not _flag(config.auto_drop_analysis, True):
+        return "keep"
+    return _choice(config, "analysis_policy", AnalysisPolicy)
+
+
+def _choice(options: Any, name: str, choices: Any) -> str:
+    """The option `name`, by default the first of `choices`; ValueError if it is none of them."""
+    allowed: tuple[str, ...] = get_args(choices)
+    # Options of openai_harmony are options, too; they know nothing of this one.
+    value = getattr(options, name, allowed[0])
+    if value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {value!r}")
+    return str(value)
 
 
 def _flag(value: Any, default: bool) -> bool:
@@ -214,6 +246,7 @@ class _Writer:
     """Options of one call, and the writing of messages by them."""
 
     __slots__ = (
+        "channel_first",
         "encode",
         "exact_numbers",
         "has_function_tools",
@@ -227,6 +260,7 @@ class _Writer:
     def __init__(self, encode: _Encode, schema_depth: int) -> None:
         self.encode = encode
         self.schema_depth = schema_depth
+        self.channel_first = False
         self.validate_headers = False
         self.exact_numbers = False
         # None: not yet known, found out from `messages` when a system message asks.
@@ -241,6 +275,7 @@ class _Writer:
         # Options of openai_harmony are options, too; they know nothing of these.
         self.validate_headers = bool(getattr(options, "validate_headers", False))
         self.exact_numbers = bool(getattr(options, "exact_numbers", False))
+        self.channel_first = _choice(options, "header_order", HeaderOrder) == "channel_first"
 
     def trust(self) -> None:
         """From here on everything comes from wire.py; numbers are then what the reference reads."""
@@ -250,18 +285,18 @@ class _Writer:
     def message_ids(self, message: Message) -> list[int]:
         return self.append_message([], message, None)
 
-    def conversation_ids(self, messages: list[Message], drop_analysis: bool) -> list[int]:
+    def conversation_ids(self, messages: list[Message], policy: str) -> list[int]:
         self.messages = messages
         self.has_function_tools = None
-        first_final = _first_final_if_last(messages) if drop_analysis else 0
+        left_out = analysis_left_out(messages, policy)
         # What the reference cannot read is an error also in a message that is left out.
         checker = None
-        if first_final and not self.trusted:
+        if left_out and not self.trusted:
             checker = _Writer(_no_ids, self.schema_depth)
         ids: list[int] = []
         next_pause = _IDS_BETWEEN_PAUSES
         for index, message in enumerate(messages):
-            if index < first_final and message.__dict__["channel"] == "analysis":
+            if index in left_out:
                 if checker:
                     checker.message_ids(message)
                 continue
@@ -328,7 +363,7 @@ class _Writer:
         return ids
 
     def _header(self, fields: _HeaderFields, index: int | None) -> list[int]:
-        ids = header_ids(self.encode, *fields)
+        ids = header_ids(self.encode, *fields, self.channel_first)
         if self.validate_headers and (reason := refusal(*fields)):
             where = "message" if index is None else f"message {index}"
             raise RenderError(f"{where}: {reason}")
@@ -425,21 +460,37 @@ def _misplaced(kind: str, allowed: str, role: str) -> RenderError:
     )
 
 
-def _first_final_if_last(messages: list[Message]) -> int:
-    """Index of the first message on the final channel, if that is where the last assistant message
-    is; analysis before it is left out. Otherwise 0."""
-    for message in reversed(messages):
-        fields = message.__dict__
+def analysis_left_out(messages: list[Message], policy: str) -> Collection[int]:
+    """The indices of the messages on the analysis channel that `policy` leaves out."""
+    if policy == "keep":
+        return ()
+    last_final = -1
+    for index in range(len(messages) - 1, -1, -1):
+        fields = messages[index].__dict__
         if fields["author"].__dict__["role"] is Role.ASSISTANT:
-            if fields["channel"] != "final":
-                return 0
+            if fields["channel"] == "final":
+                last_final = index
+                break
+            if policy == "upstream":
+                break
+    if last_final < 0:
+        return ()
+    before = messages[:last_final]
+    if policy == "before_last_final":
+        return {
+            index
+            for index, message in enumerate(before)
+            if message.__dict__["channel"] == "analysis"
+            and message.__dict__["author"].__dict__["role"] is Role.ASSISTANT
+        }
+    left_out = set()
+    for index, message in enumerate(before):
+        channel = message.__dict__["channel"]
+        if channel == "final":
             break
-    else:
-        return 0
-    for index, message in enumerate(messages):
-        if message.__dict__["channel"] == "final":
-            return index
-    return 0
+        if channel == "analysis":
+            left_out.add(index)
+    return left_out
 
 
 def _has_function_tools(messages: list[Message]) -> bool:
