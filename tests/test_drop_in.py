@@ -1033,7 +1033,7 @@ DIFFERENCES = [
     ("Names", "openai_harmony.__version__ == harmony.__version__", True, "AttributeError: "),
     ("Names", "'ReasoningEffort' in openai_harmony.__all__", True, False),
     ("Options", "RenderConversationConfig().model_dump()",
-     {"auto_drop_analysis": True, "validate_headers": False, "exact_numbers": False},
+     {"auto_drop_analysis": True, "analysis_policy": "upstream", "header_order": "recipient_first", "validate_headers": False, "exact_numbers": False},
      {"auto_drop_analysis": True}),
     ("Private parts", "type(encoding._inner).__name__", "AttributeError: ", "PyHarmonyEncoding"),
     ("Private parts", "HarmonyEncoding() == encoding", True, "TypeError: "),
