@@ -38,6 +38,7 @@ _NAMES_OF_MODULE = {
     "parser": ["StreamState", "StreamableParser"],
     "special_tokens": ["raise_disallowed_special_token"],
     "errors": [
+        "DatasetError",
         "HarmonyError",
         "InvalidUtf8Error",
         "ParseError",

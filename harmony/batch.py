@@ -105,6 +105,7 @@ class Job:
         num_threads: int | None,
         allowed_special: SpecialNames,
         disallowed_special: SpecialNames,
+        chunk_bytes: int = CHUNK_BYTES,
     ) -> None:
         tokenizer._resolve("", allowed_special, disallowed_special)  # for the errors in these
         self._tokenizer = tokenizer
@@ -117,7 +118,7 @@ class Job:
         first_row = 0
         n_bytes = 0
         for make_texts, sizes in sources:
-            for start, stop in itertools.pairwise(_cuts(sizes)):
+            for start, stop in itertools.pairwise(_cuts(sizes, chunk_bytes)):
                 self._chunks.append((make_texts, start, stop, first_row + start))
             first_row += len(sizes)
             n_bytes += int(sizes.sum())
@@ -227,7 +228,7 @@ def decode(
         offsets = np.empty(len(rows) + 1, np.int64)
         ids = np.asarray(join_ids(rows, offsets))
     # About four bytes of text for each id.
-    cuts = _cuts(4 * np.maximum(np.diff(offsets), 0))
+    cuts = _cuts(4 * np.maximum(np.diff(offsets), 0), CHUNK_BYTES)
 
     def work(chunk: int) -> list[str]:
         start, stop = cuts[chunk], cuts[chunk + 1]
@@ -240,11 +241,11 @@ def decode(
     return list(itertools.chain.from_iterable(texts))
 
 
-def _cuts(sizes: NDArray[np.int64]) -> list[int]:
+def _cuts(sizes: NDArray[np.int64], chunk_bytes: int) -> list[int]:
     """Where rows of these sizes are cut into chunks: [0, ..., len(sizes)]."""
     if not len(sizes):
         return [0]
     ends = np.cumsum(sizes + _BYTES_PER_TEXT)
-    wanted = np.arange(CHUNK_BYTES, int(ends[-1]), CHUNK_BYTES)
+    wanted = np.arange(chunk_bytes, int(ends[-1]), chunk_bytes)
     cuts = np.unique(np.searchsorted(ends, wanted) + 1)
     return [0, *cuts[cuts < len(sizes)].tolist(), len(sizes)]

@@ -1,4 +1,4 @@
-"""The `harmony` command: encode, decode and count, on files or standard input."""
+"""The `harmony` command: encode, decode and count files or standard input; encode data sets."""
 
 from __future__ import annotations
 
@@ -59,6 +59,7 @@ def main() -> None:
       echo "hello world" | harmony encode
       harmony encode --json notes.txt | harmony decode > copy.txt
       harmony encode --special token prompt.txt
+      harmony encode-dataset web.jsonl.zst --out web
     """
 
 
@@ -133,6 +134,126 @@ def count(
             click.echo(f"{n_tokens:>10} {name}")
     if len(files) > 1 and not as_json:
         click.echo(f"{total:>10} total")
+
+
+@main.command("encode-dataset")
+@click.argument("inputs", nargs=-1, required=True, metavar="IN...", type=click.Path())
+@click.option(
+    "--out", required=True, metavar="DIR", help="A new folder, or that of a job to continue."
+)
+@click.option(
+    "--text-field", metavar="NAME", help="Rows have a text in this field.  [default: text]"
+)
+@click.option(
+    "--conversations", is_flag=True, help="Rows are conversations: an object with messages."
+)
+@click.option(
+    "--dialect",
+    type=click.Choice(["auto", "chat", "harmony"]),
+    default="auto",
+    show_default=True,
+    help="How conversations are written: Chat Completions, or as Conversation.to_json does.",
+)
+@click.option(
+    "--train-on",
+    type=click.Choice(["assistant", "last_turn", "final_only"]),
+    default="assistant",
+    show_default=True,
+    help="Which messages of a conversation the loss mask keeps.",
+)
+@click.option(
+    "--format",
+    "file_format",
+    type=click.Choice(["parquet", "arrow", "npy"]),
+    default="parquet",
+    show_default=True,
+)
+@click.option("--num-threads", type=click.IntRange(1), help="Default: one for each core.")
+@click.option(
+    "--on-bad-row",
+    type=click.Choice(["stop", "skip", "collect"]),
+    default="stop",
+    show_default=True,
+    help="A row that cannot be used: an error, left out, or written to rejects.jsonl.",
+)
+@click.option("--shard-tokens", type=click.IntRange(1), default=1 << 25, show_default=True)
+def encode_dataset(
+    inputs: tuple[str, ...],
+    out: str,
+    text_field: str | None,
+    conversations: bool,
+    dialect: str,
+    file_format: str,
+    **options: Any,
+) -> None:
+    """Encode files of texts or conversations into shards of token ids.
+
+    IN: .jsonl (plain, .gz, .zst), .parquet, .arrow or .feather. A job that was stopped goes on when
+    the same command is run again.
+
+    \b
+    Examples:
+      harmony encode-dataset web-*.jsonl.zst --out web
+      harmony encode-dataset chats.jsonl --conversations --on-bad-row collect --out chats
+    """
+    if conversations and text_field is not None:
+        raise click.UsageError("--text-field and --conversations exclude each other")
+    try:
+        from harmony import datasets
+    except ImportError as error:
+        _fail("encode-dataset", error)
+    try:
+        with _progress_bar() as show:
+            dataset = datasets.encode_dataset(
+                inputs,
+                out,
+                text_field=text_field or "text",
+                conversations=dialect if conversations else None,  # type: ignore[arg-type]
+                format=file_format,  # type: ignore[arg-type]
+                progress=show,
+                **options,
+            )
+    except (HarmonyError, OSError, MemoryError) as error:
+        _fail("encode-dataset", error)
+    except KeyboardInterrupt:
+        click.echo("\nharmony: stopped; the same command goes on from here", err=True)
+        sys.exit(130)
+    rejected = dataset.n_rejected
+    tail = f", {rejected:,} bad rows left out" if rejected else ""
+    click.echo(f"{out}: {len(dataset):,} rows, {dataset.n_tokens:,} tokens{tail}", err=True)
+
+
+@contextmanager
+def _progress_bar() -> Iterator[Callable[[Any], None]]:
+    """A bar on standard error, if that is a terminal: rows, tokens, MB/s, time left."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%  {task.fields[rows]:,} rows"),
+        TextColumn("{task.fields[tokens]:,} tokens  {task.fields[speed]:.0f} MB/s"),
+        TimeRemainingColumn(),
+    )
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", rows=0, tokens=0, speed=0.0)
+        first: list[int] = []
+
+        def show(progress: Any) -> None:
+            # Speed is that of this run: what earlier ones read is not counted.
+            first[:] = first or [progress.bytes_read]
+            n_bytes = progress.bytes_read - first[0]
+            bar.update(
+                task,
+                total=progress.bytes_total,
+                completed=progress.bytes_read,
+                rows=progress.rows,
+                tokens=progress.tokens,
+                speed=n_bytes / max(progress.seconds, 1e-9) / 1e6,
+            )
+
+        yield show
 
 
 def _policy(tokenizer: Tokenizer, special: str, allow: tuple[str, ...]) -> dict[str, Any]:

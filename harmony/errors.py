@@ -37,6 +37,23 @@ class VocabularyError(HarmonyError):
     """A vocabulary or its table file is missing, damaged or not what it should be."""
 
 
+class DatasetError(HarmonyError):
+    """A file of a data set cannot be read or written, or a row of it cannot be used.
+
+    Attributes, None where nothing is known: `file`, its path; `row`, the line or row in it, from 1.
+    """
+
+    file: str | None = None
+
+    @classmethod
+    def of(cls, problem: object, file: str | None, row: int | None = None) -> DatasetError:
+        """The error for a row of a file, or the file as a whole."""
+        where = "" if file is None else f"{file}: " if row is None else f"{file}, row {row}: "
+        error = cls(f"{where}{problem}")
+        error.file, error.row = file, row
+        return error
+
+
 class UnknownTokenError(HarmonyError):
     """An id that stands for no token.
 

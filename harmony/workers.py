@@ -11,7 +11,7 @@ import operator
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -127,7 +127,7 @@ class _Job:
 
 def run_stream(
     work: Callable[[Item], Result], items: Iterable[Item], num_threads: int | None
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """`map(work, items)`, on up to `num_threads` threads, with a few items under way at a time.
 
     Errors come in order, too. Items not begun are dropped when the iteration ends early.

@@ -1,0 +1,416 @@
+"""Data sets: files of text or conversations in, shards of token ids out, and reading these.
+
+    files  ->  sources.py: chunks  ->  rows.py, on threads: ids  ->  shards.py  ->  manifest
+
+The job is a loop over chunks in order. A shard is closed after a chunk that fills it, and only then
+the manifest says so, with the place in the input where the next shard begins: whatever happens in
+between, the next run goes on there and writes the same bytes. Needs pyarrow.
+"""
+
+from __future__ import annotations
+
+import bisect
+import builtins
+import fcntl
+import itertools
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+import numpy as np
+
+from harmony import rows, workers
+from harmony.batch import position
+from harmony.encoding import HarmonyEncoding, load_harmony_encoding
+from harmony.errors import DatasetError
+from harmony.packing import PackedRows, pack
+from harmony.shards import FORMATS, TEMPORARY, ShardReader, ShardWriter, write_file
+from harmony.sources import Position, Source, blamed_on
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike, NDArray
+
+    from harmony.messages import RenderConversationConfig
+    from harmony.tokenizer import Tokenizer
+
+__all__ = ["Dataset", "DatasetError", "PackedRows", "Progress", "encode_dataset", "open", "pack"]
+
+MANIFEST = "manifest.json"
+REJECTS = "rejects.jsonl"
+# Of the manifest, and of everything it describes.
+VERSION = 1
+ON_BAD_ROW = ("stop", "skip", "collect")
+
+
+@dataclass
+class Progress:
+    """How far a job is, the parts done by earlier runs included. `bytes_read` and `bytes_total` are
+    those of the input files; `seconds` count from the start of this run."""
+
+    bytes_total: int
+    bytes_read: int = 0
+    rows: int = 0
+    tokens: int = 0
+    rejected: int = 0
+    seconds: float = 0.0
+
+
+def encode_dataset(
+    inputs: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    out: str | os.PathLike[str],
+    *,
+    text_field: str = "text",
+    conversations: Literal["auto", "chat", "harmony"] | None = None,
+    format: Literal["parquet", "arrow", "npy"] = "parquet",
+    num_threads: int | None = None,
+    on_bad_row: Literal["stop", "skip", "collect"] = "stop",
+    train_on: Literal["assistant", "last_turn", "final_only"] = "assistant",
+    config: RenderConversationConfig | None = None,
+    encoding: Tokenizer | None = None,
+    shard_tokens: int = 1 << 25,
+    progress: Callable[[Progress], object] | None = None,
+) -> Dataset:
+    """Encode files of text or conversations into a data set in the folder `out`.
+
+    docs/datasets-api.md says what the arguments mean. A job that was stopped, by whatever, is
+    continued by the same call, and its result is the one of a job that was not. Raises DatasetError
+    for files that cannot be read or written, for a folder that holds something else, and for the
+    first bad row unless `on_bad_row` says otherwise; what is finished stays. ValueError for
+    arguments that make no sense.
+    """
+    files = [inputs] if isinstance(inputs, (str, os.PathLike)) else list(inputs)
+    for name, value, choices in (
+        ("format", format, FORMATS),
+        ("on_bad_row", on_bad_row, ON_BAD_ROW),
+    ):
+        if value not in choices:
+            raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
+    if shard_tokens < 1:
+        raise ValueError(f"shard_tokens must be at least 1, not {shard_tokens}")
+    workers.thread_count(num_threads)
+    encoder = make_encoder(text_field, conversations, train_on, config, encoding)
+    source = Source([os.fspath(file) for file in files], encoder.columns, encoder.optional_columns)
+    job = {
+        **encoder.description,
+        "format": format,
+        "on_bad_row": on_bad_row,
+        "shard_tokens": shard_tokens,
+        "inputs": [
+            {"file": file, "bytes": size}
+            for file, size in zip(source.files, source.sizes, strict=True)
+        ],
+    }
+    folder = Path(out)
+    with blamed_on(str(folder)):
+        folder.mkdir(parents=True, exist_ok=True)
+    with _locked(folder):
+        _Run(folder, job, source, encoder, progress).go(num_threads)
+    return Dataset(folder)
+
+
+def make_encoder(
+    text_field: str,
+    conversations: str | None,
+    train_on: str,
+    config: RenderConversationConfig | None,
+    encoding: Tokenizer | None,
+) -> rows.Texts | rows.Conversations:
+    """What encodes the rows of a job. Raises ValueError for arguments that make no sense."""
+    if encoding is None:
+        encoding = load_harmony_encoding("HarmonyGptOss")
+    if conversations is None:
+        return rows.Texts(encoding, text_field)
+    if not isinstance(encoding, HarmonyEncoding):
+        raise ValueError(f"conversations need a HarmonyEncoding, not {encoding!r}")
+    return rows.Conversations(encoding, conversations, train_on, config)
+
+
+class _Run:
+    """One run of a job in its folder."""
+
+    def __init__(
+        self,
+        folder: Path,
+        job: dict[str, Any],
+        source: Source,
+        encoder: rows.Texts | rows.Conversations,
+        report: Callable[[Progress], object] | None,
+    ) -> None:
+        self._folder = folder
+        self._source = source
+        self._encoder = encoder
+        self._report = report
+        self._manifest = self._begin_or_continue(job)
+        self._rejects: list[rows.Reject] = []
+        self._progress = Progress(sum(source.sizes))
+        for shard in self._manifest["shards"]:
+            self._progress.rows += shard["rows"]
+            self._progress.tokens += shard["tokens"]
+            self._progress.rejected += shard["rejected"]
+
+    def _begin_or_continue(self, job: dict[str, Any]) -> dict[str, Any]:
+        """The manifest of this job: that of an earlier run, or a new one in an empty folder."""
+        path = self._folder / MANIFEST
+        for left_over in self._folder.glob(TEMPORARY + "*"):
+            left_over.unlink()
+        if path.exists():
+            manifest = read_manifest(self._folder)
+            if manifest["job"] != job:
+                changed = [key for key in job if manifest["job"].get(key) != job[key]]
+                raise DatasetError.of(
+                    f"this folder holds another job ({', '.join(changed)} differ); choose another",
+                    str(self._folder),
+                )
+            for shard in manifest["shards"]:
+                for name, size in shard["files"].items():
+                    file = self._folder / name
+                    if not file.exists() or file.stat().st_size != size:
+                        raise DatasetError.of("the file is missing or was changed", str(file))
+            return manifest
+        if any(self._folder.iterdir()):
+            raise DatasetError.of(
+                "this folder is not empty, and holds no data set; choose another", str(self._folder)
+            )
+        return {"version": VERSION, "complete": False, "job": job, "shards": []}
+
+    def go(self, num_threads: int | None) -> None:
+        if self._manifest["complete"]:
+            return
+        shards = self._manifest["shards"]
+        start = Position(*shards[-1]["end"]) if shards else Position()
+        writer: ShardWriter | None = None
+        end = start
+        began = time.monotonic()
+        try:
+            if not shards:
+                self._save()
+            self._cut_rejects()
+            chunks = self._source.chunks(start)
+            with closing(workers.run_stream(self._encoder.encode, chunks, num_threads)) as stream:
+                for encoded in stream:
+                    self._take_rejects(encoded.rejects)
+                    end = encoded.end
+                    if len(encoded.batch):
+                        with self._blamed_on_folder():
+                            writer = writer or self._new_shard(len(shards))
+                            writer.write(encoded.batch, encoded.loss_mask)
+                        if writer.n_tokens >= self._manifest["job"]["shard_tokens"]:
+                            self._close(writer, end)
+                            writer = None
+                    self._say(encoded, began)
+            if writer:
+                self._close(writer, end)
+                writer = None
+            self._manifest["rejected"] = len(self._rejects)
+            self._append_rejects()
+            self._manifest["complete"] = True
+            self._save()
+        finally:
+            if writer:
+                writer.drop()
+            if not self._manifest["complete"]:
+                for left_over in self._folder.glob(TEMPORARY + "*"):
+                    left_over.unlink()
+
+    def _new_shard(self, number: int) -> ShardWriter:
+        job = self._manifest["job"]
+        has_mask = job["rows"] == "conversations"
+        return ShardWriter(self._folder, f"shard-{number:05}", job["format"], has_mask)
+
+    def _close(self, writer: ShardWriter, end: Position) -> None:
+        with self._blamed_on_folder():
+            files = writer.finish()
+        n_rejected = len(self._rejects)
+        self._append_rejects()
+        self._manifest["shards"].append(
+            {
+                "name": writer.name,
+                "rows": writer.n_rows,
+                "tokens": writer.n_tokens,
+                "rejected": n_rejected,
+                "rejects_bytes": self._rejects_size(),
+                "files": files,
+                "end": list(end),
+            }
+        )
+        self._save()
+
+    def _save(self) -> None:
+        with self._blamed_on_folder():
+            text = json.dumps(self._manifest, indent=1, ensure_ascii=False)
+            write_file(self._folder / MANIFEST, text.encode() + b"\n")
+
+    def _blamed_on_folder(self) -> Any:
+        return blamed_on(str(self._folder))
+
+    # rows that are bad
+
+    def _take_rejects(self, rejects: list[rows.Reject]) -> None:
+        if rejects and self._manifest["job"]["on_bad_row"] == "stop":
+            first = rejects[0]
+            raise DatasetError.of(first.error, first.file, first.row)
+        self._rejects += rejects
+
+    def _append_rejects(self) -> None:
+        """Write down the bad rows of the shard that was finished. The manifest, which comes after
+        them, says how long the file then is."""
+        if self._rejects and self._manifest["job"]["on_bad_row"] == "collect":
+            lines = [json.dumps(reject._asdict(), ensure_ascii=False) for reject in self._rejects]
+            with (
+                self._blamed_on_folder(),
+                builtins.open(self._folder / REJECTS, "a", encoding="utf-8") as file,
+            ):
+                file.write("\n".join(lines) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        self._rejects = []
+
+    def _rejects_size(self) -> int:
+        path = self._folder / REJECTS
+        return path.stat().st_size if path.exists() else 0
+
+    def _cut_rejects(self) -> None:
+        """Forget bad rows of a shard that was not finished."""
+        shards = self._manifest["shards"]
+        size = shards[-1]["rejects_bytes"] if shards else 0
+        path = self._folder / REJECTS
+        if not size:
+            path.unlink(missing_ok=True)
+        elif self._rejects_size() > size:
+            os.truncate(path, size)
+
+    def _say(self, encoded: rows.Encoded, began: float) -> None:
+        progress = self._progress
+        progress.rows += len(encoded.batch)
+        progress.tokens += len(encoded.batch.ids)
+        progress.rejected += len(encoded.rejects)
+        progress.bytes_read = encoded.bytes_read
+        progress.seconds = time.monotonic() - began
+        if self._report:
+            self._report(progress)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keep other runs out of a folder; a run that dies lets go of it."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DatasetError.of("another job is writing here", str(folder)) from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a data set. Raises DatasetError if there is none that this version reads."""
+    path = folder / MANIFEST
+    with blamed_on(str(path)):
+        content = path.read_bytes()
+    try:
+        manifest: dict[str, Any] = json.loads(content)
+        version = manifest["version"]
+    except (ValueError, KeyError, TypeError):
+        raise DatasetError.of("this is no manifest of a data set", str(path)) from None
+    if version != VERSION:
+        raise DatasetError.of(f"version {version} of the format is not known here", str(path))
+    return manifest
+
+
+class Dataset:
+    """A data set on the disk, with random access: `dataset[i]` is a dict with `ids` and, for
+    conversations, `loss_mask`; a slice or a list of indices gives a list of these.
+
+    Get it from `harmony.datasets.open`. Pickles to its path, so workers of a loader can share it.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], dtype: DTypeLike = np.uint32) -> None:
+        self.path = Path(path)
+        self.manifest = read_manifest(self.path)
+        self.dtype = np.dtype(dtype)
+        if self.dtype.kind not in "iu":
+            raise ValueError(f"dtype must be of integers, not {self.dtype}")
+        if not self.manifest["complete"]:
+            raise DatasetError.of(
+                "this data set is not finished; run its job again", str(self.path)
+            )
+        self._shards = self.manifest["shards"]
+        self._starts = [0, *itertools.accumulate(shard["rows"] for shard in self._shards)]
+        self._readers: dict[int, ShardReader] = {}
+
+    @property
+    def n_tokens(self) -> int:
+        """Number of ids of all rows."""
+        return int(sum(shard["tokens"] for shard in self._shards))
+
+    @property
+    def n_rejected(self) -> int:
+        """Number of bad rows that were left out."""
+        shards = sum(shard["rejected"] for shard in self._shards)
+        return int(self.manifest["rejected"] + shards)
+
+    def __len__(self) -> int:
+        length: int = self._starts[-1]
+        return length
+
+    @overload
+    def __getitem__(self, index: int) -> dict[str, NDArray[Any]]: ...
+    @overload
+    def __getitem__(
+        self, index: slice | Sequence[int] | NDArray[Any]
+    ) -> list[dict[str, NDArray[Any]]]: ...
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self._row(row) for row in range(*index.indices(len(self)))]
+        if hasattr(index, "__len__"):
+            return [self._row(position(row, len(self))) for row in index]
+        return self._row(position(index, len(self)))
+
+    def __iter__(self) -> Iterator[dict[str, NDArray[Any]]]:
+        for row in range(len(self)):
+            yield self._row(row)
+
+    def rows(self) -> Iterator[tuple[NDArray[np.uint32], NDArray[np.bool_] | None]]:
+        """Ids and loss mask (None for texts) of each row, in order."""
+        for number in range(len(self._shards)):
+            for block in self._reader(number).blocks():
+                for at in range(len(block.offsets) - 1):
+                    yield block.row(at)
+
+    def _row(self, row: int) -> dict[str, NDArray[Any]]:
+        number = bisect.bisect_right(self._starts, row) - 1
+        ids, mask = self._reader(number).row(row - self._starts[number])
+        found: dict[str, NDArray[Any]] = {"ids": np.asarray(ids).astype(self.dtype, copy=False)}
+        if mask is not None:
+            found["loss_mask"] = mask
+        return found
+
+    def _reader(self, number: int) -> ShardReader:
+        if number not in self._readers:
+            job = self.manifest["job"]
+            has_mask = job["rows"] == "conversations"
+            name = self._shards[number]["name"]
+            self._readers[number] = ShardReader(self.path, name, job["format"], has_mask)
+        return self._readers[number]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.path, self.dtype)
+
+    def __repr__(self) -> str:
+        return f"<Dataset {str(self.path)!r}: {len(self):,} rows, {self.n_tokens:,} tokens>"
+
+
+def open(path: str | os.PathLike[str], *, dtype: DTypeLike = np.uint32) -> Dataset:
+    """The data set in a folder, for reading; its ids as `dtype`, which may be any of integers.
+
+    Raises DatasetError if there is none, or one that is not finished.
+    """
+    return Dataset(path, dtype)

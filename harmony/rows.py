@@ -1,0 +1,288 @@
+"""Rows of a data set -> ids: what a worker does with a chunk.
+
+Texts of JSON lines are read by Arrow, a whole chunk at once. Only if something is odd about a chunk
+are its lines read one by one, which finds the rows that are bad and what is wrong with them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.json  # type: ignore[import-untyped]
+
+from harmony import arrow
+from harmony._bpe import to_utf8
+from harmony.batch import TokenBatch
+from harmony.errors import InvalidUtf8Error
+from harmony.sources import Chunk, Position, blamed_on
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from harmony.encoding import HarmonyEncoding
+    from harmony.messages import Conversation, RenderConversationConfig
+    from harmony.tokenizer import Tokenizer
+
+# Of the content of a rejected row this much is kept.
+_SHOWN = 10_000
+
+_TEXT_TYPES = (pa.string(), pa.large_string(), pa.binary(), pa.large_binary())
+
+
+class Reject(NamedTuple):
+    """A row that cannot be used: where it is (from 1), why, and what it holds as far as that can be
+    shown."""
+
+    file: str
+    row: int
+    error: str
+    content: str
+
+
+class Encoded(NamedTuple):
+    """What became of a chunk."""
+
+    batch: TokenBatch
+    loss_mask: NDArray[np.bool_] | None
+    rejects: list[Reject]
+    end: Position
+    bytes_read: int
+
+
+class Texts:
+    """Rows with a text in the field `field`. What looks like a special token is plain text."""
+
+    def __init__(self, tokenizer: Tokenizer, field: str) -> None:
+        self._tokenizer = tokenizer
+        self._field = field
+        self.columns = [field]
+        self.optional_columns: list[str] = []
+        self.description = {"rows": "texts", "text_field": field, **_vocabulary(tokenizer)}
+
+    def encode(self, chunk: Chunk) -> Encoded:
+        """Ids of the rows of a chunk, but for those that are bad. DatasetError for a table that is
+        damaged."""
+        with blamed_on(chunk.file):
+            return self._encode(chunk)
+
+    def _encode(self, chunk: Chunk) -> Encoded:
+        rejects: list[Reject] = []
+        texts = self._quick(chunk.rows)
+        batch = None
+        if texts is not None:
+            with contextlib.suppress(InvalidUtf8Error):
+                batch = arrow.encode_rows(self._tokenizer, texts)
+        if batch is None:
+            good = []
+            for row, content in _rows_of(chunk, self._field):
+                try:
+                    good.append(_text_in(content, self._field))
+                except ValueError as error:
+                    rejects.append(_reject(chunk, row, error, content))
+            batch = arrow.encode_rows(self._tokenizer, pa.array(good, pa.large_binary()))
+        return Encoded(batch, None, rejects, chunk.end, chunk.bytes_read)
+
+    def _quick(self, rows: bytes | pa.RecordBatch) -> pa.Array | None:
+        """The texts of a chunk without any bad row; None if that cannot be said."""
+        if isinstance(rows, bytes):
+            # Each line begins and ends as an object does, and there are as many objects as lines.
+            n_lines = rows.count(b"\n") + (not rows.endswith(b"\n"))
+            if rows.count(b"}\n{") + 1 != n_lines:
+                return None
+            try:
+                table = pyarrow.json.read_json(
+                    pa.BufferReader(rows),
+                    read_options=pyarrow.json.ReadOptions(
+                        use_threads=False, block_size=len(rows) + 1
+                    ),
+                    parse_options=pyarrow.json.ParseOptions(
+                        explicit_schema=pa.schema([(self._field, pa.string())]),
+                        unexpected_field_behavior="ignore",
+                    ),
+                )
+            except (pa.ArrowException, OverflowError):
+                return None
+            column = table.column(self._field)
+            texts = column.chunk(0) if column.num_chunks == 1 else None
+            if texts is None or len(texts) != n_lines:
+                return None
+        else:
+            texts = rows.column(0)
+            if pa.types.is_dictionary(texts.type):
+                texts = texts.dictionary_decode()
+        return texts if texts.type in _TEXT_TYPES and not texts.null_count else None
+
+
+class Conversations:
+    """Rows with a conversation, rendered for training, with the mask of what to train on."""
+
+    def __init__(
+        self,
+        encoding: HarmonyEncoding,
+        dialect: str,
+        train_on: str,
+        config: RenderConversationConfig | None,
+    ) -> None:
+        from harmony.messages import RenderConversationConfig
+        from harmony.training import PRESETS
+
+        for name, value, choices in (
+            ("conversations", dialect, tuple(_DIALECTS)),
+            ("train_on", train_on, PRESETS),
+        ):
+            if value not in choices:
+                raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
+        self._encoding = encoding
+        self._read = _DIALECTS[dialect]
+        self._train_on: Any = train_on
+        # Header fields come from whoever wrote the rows.
+        given = config or RenderConversationConfig()
+        self._config = given.model_copy(update={"validate_headers": True})
+        self.columns = ["messages"]
+        self.optional_columns = ["tools"]
+        self.description = {
+            "rows": "conversations",
+            "dialect": dialect,
+            "train_on": train_on,
+            "config": self._config.model_dump(),
+            **_vocabulary(encoding),
+        }
+
+    def encode(self, chunk: Chunk) -> Encoded:
+        """Ids and loss mask of the rows of a chunk, but for those that are bad. DatasetError for a
+        table that is damaged."""
+        with blamed_on(chunk.file):
+            return self._encode(chunk)
+
+    def _encode(self, chunk: Chunk) -> Encoded:
+        rejects: list[Reject] = []
+        rendered = []
+        for row, content in _rows_of(chunk, "messages"):
+            try:
+                conversation = self._read(_object_in(content))
+                one = self._encoding.render_annotated(
+                    conversation, config=self._config, for_training=True
+                )
+                rendered.append((one.ids, one.loss_mask(self._train_on)))
+            except (ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
+                rejects.append(_reject(chunk, row, error, content))
+        ids = [np.empty(0, np.uint32), *(ids for ids, _ in rendered)]
+        masks = [np.empty(0, np.bool_), *(mask for _, mask in rendered)]
+        offsets = np.cumsum([0, *(len(ids) for ids, _ in rendered)], dtype=np.int64)
+        batch = TokenBatch(np.concatenate(ids), offsets)
+        return Encoded(batch, np.concatenate(masks), rejects, chunk.end, chunk.bytes_read)
+
+
+def _rows_of(chunk: Chunk, field: str) -> Iterator[tuple[int, Any]]:
+    """Number, from 1, and content of each row: a line of bytes, or a dict of columns."""
+    if isinstance(chunk.rows, bytes):
+        for row, line in enumerate(chunk.rows.split(b"\n"), chunk.first_row + 1):
+            if line.strip():
+                yield row, line
+    else:
+        names = chunk.rows.schema.names
+        columns = [_readable(chunk.rows.column(name)) for name in names]
+        for at in range(chunk.rows.num_rows):
+            values = (column[at].as_py() for column in columns)
+            yield chunk.first_row + at + 1, dict(zip(names, values, strict=True))
+
+
+def _readable(column: pa.Array) -> pa.Array:
+    """A column whose values can be read one by one: strings, which may not be UTF-8, as bytes, and
+    nothing that leads out of the file. Raises ArrowInvalid if something does."""
+    if pa.types.is_dictionary(column.type):
+        column.validate(full=True)
+        column = column.dictionary_decode()
+    if pa.types.is_string(column.type):
+        column = column.view(pa.binary())
+    elif pa.types.is_large_string(column.type):
+        column = column.view(pa.large_binary())
+    column.validate(full=True)
+    return column
+
+
+def _object_in(content: Any) -> dict[str, Any]:
+    """The object that a row is. ValueError if it is none."""
+    if isinstance(content, dict):
+        # Lists of messages may also be kept as their JSON.
+        return {
+            name: json.loads(value) if isinstance(value, bytes) else _without_nulls(value)
+            for name, value in content.items()
+        }
+    try:
+        row = json.loads(content)
+    except RecursionError:
+        raise ValueError("the JSON is nested too deeply") from None
+    if not isinstance(row, dict):
+        raise ValueError("the line is JSON, but no object")
+    return row
+
+
+def _text_in(content: Any, field: str) -> bytes:
+    """The text of a row. ValueError if it has none."""
+    if isinstance(content, dict):
+        text = content[field]
+    else:
+        row = _object_in(content)
+        if field not in row:
+            raise ValueError(f"there is no field {field!r}")
+        text = row[field]
+    if isinstance(text, bytes):
+        text.decode()
+        return text
+    if not isinstance(text, str):
+        kind = "null" if text is None else type(text).__name__
+        raise ValueError(f"the field {field!r} holds {kind}, not text")
+    utf8 = to_utf8(text)
+    return utf8.encode() if isinstance(utf8, str) else bytes(utf8)
+
+
+def _without_nulls(value: Any) -> Any:
+    """Arrow gives every object all fields that any has; those that it did not have are null."""
+    if isinstance(value, dict):
+        return {key: _without_nulls(member) for key, member in value.items() if member is not None}
+    if isinstance(value, list):
+        return [_without_nulls(member) for member in value]
+    return value
+
+
+def _reject(chunk: Chunk, row: int, error: Exception, content: Any) -> Reject:
+    if isinstance(content, dict):
+        text = json.dumps(content, default=_shown, ensure_ascii=False)
+    else:
+        text = content[:_SHOWN].decode(errors="replace")
+    if isinstance(error, KeyError):
+        problem = f"there is no field {error}"
+    else:
+        problem = str(error).strip().partition("\n")[0]
+    return Reject(chunk.file, row, problem, text[:_SHOWN])
+
+
+def _vocabulary(tokenizer: Tokenizer) -> dict[str, str]:
+    """What tells a vocabulary from others: its name, and for one from a file the file's sha256."""
+    sha256 = getattr(tokenizer, "_sha256", None)
+    return {"encoding": tokenizer.name} | ({"sha256": sha256} if sha256 else {})
+
+
+def _shown(value: Any) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+
+# One object of a row -> a conversation.
+
+
+def _harmony(row: dict[str, Any]) -> Conversation:
+    from harmony.messages import Conversation, Message
+
+    messages = row["messages"]
+    if not isinstance(messages, list):
+        raise ValueError("the field 'messages' holds no list")
+    return Conversation(messages=[Message.from_dict(message) for message in messages])
+
+
+_DIALECTS: dict[str, Callable[[dict[str, Any]], Conversation]] = {"harmony": _harmony}

@@ -1,0 +1,281 @@
+"""Shards of token files: written whole or not at all, read where they lie.
+
+A shard is a Parquet or Arrow file with the columns `ids` and, for conversations, `loss_mask`; or
+flat `.npy` files of ids, offsets and mask. All are written to a temporary name, flushed to the disk
+and renamed.
+"""
+
+from __future__ import annotations
+
+import bisect
+import contextlib
+import functools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+
+import numpy as np
+import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.parquet as pq  # type: ignore[import-untyped]
+
+from harmony.arrow import IDS
+from harmony.batch import TokenBatch
+from harmony.sources import blamed_on
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+FORMATS = ("parquet", "arrow", "npy")
+TEMPORARY = ".tmp-"
+
+# Ids of a row group or record batch: what reading one row of Parquet costs.
+_BLOCK_IDS = 1 << 20
+# Row groups that a reader keeps.
+_KEPT_GROUPS = 4
+
+_MASK = pa.large_list(pa.bool_())
+_NPY_COLUMNS = {"ids": np.uint32, "offsets": np.int64, "loss_mask": np.bool_}
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Replace a file, or leave it as it is."""
+    temporary = path.with_name(TEMPORARY + path.name)
+    with open(temporary, "wb") as file:
+        file.write(content)
+    move_into_place(temporary, path)
+
+
+def move_into_place(temporary: Path, path: Path) -> None:
+    """Give a finished file its name, in such a way that a crash leaves all of it or nothing."""
+    _flush(temporary)
+    os.replace(temporary, path)
+    _flush(path.parent)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def schema(has_mask: bool) -> pa.Schema:
+    """The columns of a shard."""
+    return pa.schema([("ids", IDS), *([("loss_mask", _MASK)] if has_mask else [])])
+
+
+class ShardWriter:
+    """One shard under way. Nothing of it is seen before `finish`."""
+
+    def __init__(self, folder: Path, name: str, file_format: str, has_mask: bool) -> None:
+        self.name = name
+        self.n_rows = 0
+        self.n_tokens = 0
+        self._folder = folder
+        writer = _NpyFiles if file_format == "npy" else _ArrowFile
+        self._writer = writer(folder, name, file_format, has_mask)
+
+    def write(self, batch: TokenBatch, mask: NDArray[np.bool_] | None) -> None:
+        """Add rows."""
+        self._writer.write(batch, mask)
+        self.n_rows += len(batch)
+        self.n_tokens += len(batch.ids)
+
+    def finish(self) -> dict[str, int]:
+        """Close the shard and give its files their names. Returns these, and their sizes."""
+        names = self._writer.close()
+        for name in names:
+            move_into_place(self._folder / (TEMPORARY + name), self._folder / name)
+        return {name: (self._folder / name).stat().st_size for name in names}
+
+    def drop(self) -> None:
+        """Give up: the temporary files are left to whoever clears them away."""
+        self._writer.drop()
+
+
+class _ArrowFile:
+    """Parquet, or Arrow's file format, one row group or record batch for each _BLOCK_IDS ids."""
+
+    def __init__(self, folder: Path, name: str, file_format: str, has_mask: bool) -> None:
+        self._file_name = f"{name}.{file_format}"
+        self._schema = schema(has_mask)
+        self._sink = pa.OSFile(str(folder / (TEMPORARY + self._file_name)), "wb")
+        self._waiting: list[pa.RecordBatch] = []
+        self._n_waiting = 0
+        self._writer: Any
+        if file_format == "parquet":
+            # Ids hardly repeat in order, so that a dictionary is built in vain.
+            self._writer = pq.ParquetWriter(
+                self._sink,
+                self._schema,
+                compression="zstd",
+                use_dictionary=False,
+                write_statistics=False,
+            )
+        else:
+            self._writer = pa.ipc.new_file(self._sink, self._schema)
+
+    def write(self, batch: TokenBatch, mask: NDArray[np.bool_] | None) -> None:
+        columns = [batch.to_arrow()]
+        if mask is not None:
+            buffers = [None, pa.py_buffer(batch.offsets)]
+            columns.append(
+                pa.Array.from_buffers(_MASK, len(batch), buffers, children=[pa.array(mask)])
+            )
+        self._waiting.append(pa.RecordBatch.from_arrays(columns, schema=self._schema))
+        self._n_waiting += len(batch.ids)
+        if self._n_waiting >= _BLOCK_IDS:
+            self._write_block()
+
+    def _write_block(self) -> None:
+        table = pa.Table.from_batches(self._waiting, self._schema).combine_chunks()
+        self._waiting, self._n_waiting = [], 0
+        if isinstance(self._writer, pq.ParquetWriter):
+            self._writer.write_table(table, row_group_size=max(1, table.num_rows))
+        else:
+            self._writer.write_table(table)
+
+    def close(self) -> list[str]:
+        if self._waiting:
+            self._write_block()
+        self._writer.close()
+        self._sink.close()
+        return [self._file_name]
+
+    def drop(self) -> None:
+        # Left open, it would write the rest when it is collected.
+        with contextlib.suppress(OSError, pa.ArrowException):
+            self._writer.close()
+        with contextlib.suppress(OSError):
+            self._sink.close()
+
+
+class _NpyFiles:
+    """Flat arrays. The header, which says how long an array is, is written at the end."""
+
+    def __init__(self, folder: Path, name: str, _: str, has_mask: bool) -> None:
+        self._files: dict[str, BinaryIO] = {}
+        self._n_ids = 0
+        self._n_rows = 0
+        # `ids` comes last into its place, so it is the one that says that all are there.
+        columns = ["offsets", *(["loss_mask"] if has_mask else []), "ids"]
+        self._names = {column: f"{name}.{column}.npy" for column in columns}
+        for column, file_name in self._names.items():
+            self._files[column] = open(folder / (TEMPORARY + file_name), "wb")  # noqa: SIM115
+            self._write_header(column, 0)
+        self._files["offsets"].write(np.zeros(1, np.int64).data)
+
+    def write(self, batch: TokenBatch, mask: NDArray[np.bool_] | None) -> None:
+        self._files["ids"].write(batch.ids.data)
+        self._files["offsets"].write((batch.offsets[1:] + self._n_ids).data)
+        if mask is not None:
+            self._files["loss_mask"].write(mask.data)
+        self._n_ids += len(batch.ids)
+        self._n_rows += len(batch)
+
+    def _write_header(self, column: str, length: int) -> None:
+        # numpy leaves room for any length of the first axis, so the data stays where it is.
+        header = {
+            "descr": np.lib.format.dtype_to_descr(np.dtype(_NPY_COLUMNS[column])),
+            "fortran_order": False,
+            "shape": (length,),
+        }
+        np.lib.format.write_array_header_1_0(self._files[column], header)
+
+    def close(self) -> list[str]:
+        for column, file in self._files.items():
+            start = file.seek(0)
+            self._write_header(column, self._n_rows + 1 if column == "offsets" else self._n_ids)
+            assert file.tell() > start
+            file.close()
+        return list(self._names.values())
+
+    def drop(self) -> None:
+        for file in self._files.values():
+            with contextlib.suppress(OSError):
+                file.close()
+
+
+class Block(NamedTuple):
+    """Some rows of a shard: flat ids and mask, and where rows begin and end in them."""
+
+    ids: NDArray[np.uint32]
+    offsets: NDArray[np.int64]
+    mask: pa.Array | NDArray[np.bool_] | None
+
+    def row(self, at: int) -> tuple[NDArray[np.uint32], NDArray[np.bool_] | None]:
+        start, stop = self.offsets[at], self.offsets[at + 1]
+        mask = None
+        if self.mask is not None:
+            mask = self.mask[start:stop]
+            if isinstance(mask, pa.Array):
+                mask = mask.to_numpy(zero_copy_only=False)
+        return self.ids[start:stop], mask
+
+
+class ShardReader:
+    """Random access to the rows of one shard."""
+
+    def __init__(self, folder: Path, name: str, file_format: str, has_mask: bool) -> None:
+        self._path = str(folder / name)
+        self._has_mask = has_mask
+        self._reader: Any = None
+        with blamed_on(self._path):
+            if file_format == "npy":
+                self._starts = [0]
+                self.block = functools.cache(self._npy_block)
+            elif file_format == "arrow":
+                self._reader = pa.ipc.open_file(pa.memory_map(f"{self._path}.arrow"))
+                n_batches = self._reader.num_record_batches
+                self.block = functools.cache(self._arrow_block)
+                self._starts = _starts(self.block(i).offsets.size - 1 for i in range(n_batches))
+            else:
+                self._reader = pq.ParquetFile(f"{self._path}.parquet")
+                metadata = self._reader.metadata
+                self._starts = _starts(
+                    metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)
+                )
+                self.block = functools.lru_cache(_KEPT_GROUPS)(self._parquet_block)
+
+    def row(self, at: int) -> tuple[NDArray[np.uint32], NDArray[np.bool_] | None]:
+        """Ids and mask of one row."""
+        with blamed_on(self._path):
+            block = bisect.bisect_right(self._starts, at) - 1
+            return self.block(block).row(at - self._starts[block])
+
+    def blocks(self) -> Iterator[Block]:
+        """All of it, a block at a time."""
+        with blamed_on(self._path):
+            for index in range(len(self._starts)):
+                yield self.block(index)
+
+    def _npy_block(self, _: int) -> Block:
+        def column(name: str) -> NDArray[Any]:
+            array: NDArray[Any] = np.load(f"{self._path}.{name}.npy", mmap_mode="r")
+            return array
+
+        mask = column("loss_mask") if self._has_mask else None
+        return Block(column("ids"), column("offsets"), mask)
+
+    def _arrow_block(self, index: int) -> Block:
+        return _block_of(self._reader.get_batch(index).columns)
+
+    def _parquet_block(self, index: int) -> Block:
+        table = self._reader.read_row_group(index)
+        return _block_of([column.combine_chunks() for column in table.columns])
+
+
+def _starts(lengths: Iterator[int]) -> list[int]:
+    starts = [0]
+    for length in lengths:
+        starts.append(starts[-1] + length)
+    return starts[:-1]
+
+
+def _block_of(columns: list[pa.Array]) -> Block:
+    columns = [c.chunk(0) if isinstance(c, pa.ChunkedArray) else c for c in columns]
+    offsets = columns[0].offsets.to_numpy()
+    mask = columns[1].values if len(columns) > 1 else None
+    return Block(columns[0].values.to_numpy(), offsets, mask)

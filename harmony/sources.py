@@ -1,0 +1,244 @@
+"""Files -> chunks of rows: JSON lines (plain, gzip, zstd), Parquet, Arrow and Feather.
+
+A chunk is what a thread works on: about CHUNK_BYTES of whole rows, and where the next one begins.
+Where chunks end depends on the files and on nothing else, and a reader that starts where a chunk
+ended gives the same chunks from there on.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.parquet as pq  # type: ignore[import-untyped]
+
+from harmony.errors import DatasetError
+
+CHUNK_BYTES = 1 << 20
+# Rows of a table are cut by their average size; a chunk has never more than this many.
+_MOST_ROWS = 1 << 16
+
+_LINES = {".jsonl": None, ".ndjson": None, ".json": None}
+_COMPRESSED = {".gz": "gzip", ".zst": "zstd"}
+_ARROW = (".arrow", ".feather", ".ipc")
+
+
+class Position(NamedTuple):
+    """Where a chunk begins: index of the file, rows before it in that file, and for JSON lines
+    bytes before it (of the text, not of a compressed file)."""
+
+    file: int = 0
+    row: int = 0
+    offset: int = 0
+
+
+class Chunk(NamedTuple):
+    """Some rows of a file, as bytes of JSON lines or as a record batch."""
+
+    file: str
+    first_row: int  # rows, or lines, of the file before it
+    rows: bytes | pa.RecordBatch
+    end: Position  # where the next chunk begins
+    bytes_read: int  # of the files, up to its end
+
+
+class Source:
+    """The files of a job, checked as far as that is possible without reading all of them.
+
+    `columns`: names of the columns that tables must have; `optional`: of those they may have.
+    Raises DatasetError for a file that is missing, of an unknown kind or without these columns.
+    """
+
+    def __init__(
+        self, files: Sequence[str], columns: Sequence[str], optional: Sequence[str] = ()
+    ) -> None:
+        self.files = list(files)
+        if not self.files:
+            raise DatasetError("there are no input files")
+        self._columns = columns
+        self._optional = optional
+        self.sizes = []
+        for file in self.files:
+            with blamed_on(file):
+                with open(file, "rb"):
+                    self.sizes.append(os.path.getsize(file))
+                kind, _ = _kind_of(file)
+                if kind == "parquet":
+                    self._names(file, _open_parquet(file).schema_arrow)
+                elif kind == "arrow":
+                    self._names(file, _open_arrow(file).schema)
+
+    def chunks(self, start: Position) -> Iterator[Chunk]:
+        """The chunks from `start` on. Raises DatasetError where a file cannot be read."""
+        bytes_before = sum(self.sizes[: start.file])
+        for index in range(start.file, len(self.files)):
+            file = self.files[index]
+            kind, compression = _kind_of(file)
+            at = start if index == start.file else Position(index)
+            read = {"lines": self._lines, "parquet": self._parquet, "arrow": self._arrow}[kind]
+            chunks = iter(read(file, compression, at))
+            while True:
+                # Only what reading raises is the file's fault.
+                with blamed_on(file):
+                    chunk = next(chunks, None)
+                if chunk is None:
+                    break
+                yield chunk._replace(bytes_read=bytes_before + chunk.bytes_read)
+            bytes_before += self.sizes[index]
+
+    def _lines(self, file: str, compression: str | None, at: Position) -> Iterator[Chunk]:
+        with pa.OSFile(file) as raw:
+            stream = raw if compression is None else pa.CompressedInputStream(raw, compression)
+            if compression is None:
+                raw.seek(at.offset)
+            else:
+                _skip(stream, at.offset)
+            rest = b""
+            while True:
+                content = rest + _read(stream, CHUNK_BYTES - len(rest))
+                is_last = len(content) < CHUNK_BYTES
+                if not is_last and b"\n" not in content:
+                    content, is_last = _read_line(stream, content)
+                cut = len(content) if is_last else content.rfind(b"\n") + 1
+                content, rest = content[:cut], content[cut:]
+                n_lines = content.count(b"\n") + (not content.endswith(b"\n"))
+                end = Position(at.file, at.row + n_lines, at.offset + len(content))
+                if content:
+                    yield Chunk(file, at.row, content, end, raw.tell())
+                if is_last:
+                    return
+                at = end
+
+    def _parquet(self, file: str, _: str | None, at: Position) -> Iterator[Chunk]:
+        table = _open_parquet(file)
+        names = self._names(file, table.schema_arrow)
+        row = 0
+        bytes_read = 0
+        for group in range(table.num_row_groups):
+            metadata = table.metadata.row_group(group)
+            columns = [metadata.column(i) for i in range(metadata.num_columns)]
+            ours = [c for c in columns if c.path_in_schema.partition(".")[0] in names]
+            bytes_read += sum(c.total_compressed_size for c in columns)
+            if row + metadata.num_rows <= at.row:
+                row += metadata.num_rows
+                continue
+            n_bytes = sum(c.total_uncompressed_size for c in ours)
+            n_rows = _rows_at_a_time(n_bytes, metadata.num_rows)
+            for batch in table.iter_batches(n_rows, row_groups=[group], columns=names):
+                end = Position(at.file, row + batch.num_rows)
+                if row >= at.row:
+                    yield Chunk(file, row, batch, end, bytes_read)
+                row = end.row
+
+    def _arrow(self, file: str, _: str | None, at: Position) -> Iterator[Chunk]:
+        reader = _open_arrow(file)
+        names = self._names(file, reader.schema)
+        row = 0
+        bytes_read = 0
+        batches = reader if isinstance(reader, pa.RecordBatchReader) else _batches_of(reader)
+        for whole in batches:
+            bytes_read += whole.nbytes
+            batch = whole.select(names)
+            n_rows = _rows_at_a_time(batch.nbytes, batch.num_rows)
+            for start in range(0, batch.num_rows, n_rows):
+                part = batch.slice(start, n_rows)
+                end = Position(at.file, row + part.num_rows)
+                if row >= at.row:
+                    yield Chunk(file, row, part, end, min(bytes_read, self.sizes[at.file]))
+                row = end.row
+
+    def _names(self, file: str, schema: pa.Schema) -> list[str]:
+        """The columns to read; DatasetError if one is missing."""
+        for name in self._columns:
+            if name not in schema.names:
+                raise DatasetError.of(
+                    f"there is no column {name!r}; there are {', '.join(schema.names)}", file
+                )
+        return [*self._columns, *(name for name in self._optional if name in schema.names)]
+
+
+@contextmanager
+def blamed_on(file: str) -> Iterator[None]:
+    """What goes wrong with a file is a DatasetError that names it."""
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        # Arrow gives a number only to what the operating system refused.
+        if isinstance(error, OSError) and error.errno is not None:
+            problem = error.strerror or str(error)
+        else:
+            problem = f"the file is damaged or incomplete ({error})"
+        raise DatasetError.of(problem.strip().partition("\n")[0], file) from error
+
+
+def _kind_of(file: str) -> tuple[str, str | None]:
+    """What a file holds, by its name: "lines", "parquet" or "arrow", and its compression."""
+    stem, suffix = os.path.splitext(file.lower())
+    if suffix in _COMPRESSED and os.path.splitext(stem)[1] in _LINES:
+        return "lines", _COMPRESSED[suffix]
+    if suffix in _LINES:
+        return "lines", None
+    if suffix == ".parquet":
+        return "parquet", None
+    if suffix in _ARROW:
+        return "arrow", None
+    raise DatasetError.of(
+        "unknown kind of file; there are .jsonl (.gz, .zst), .parquet, .arrow and .feather", file
+    )
+
+
+def _read(stream: Any, n_bytes: int) -> bytes:
+    """`n_bytes`, fewer only at the end."""
+    content: bytes = stream.read(n_bytes)
+    while len(content) < n_bytes:
+        more = stream.read(n_bytes - len(content))
+        if not more:
+            break
+        content += more
+    return content
+
+
+def _read_line(stream: Any, content: bytes) -> tuple[bytes, bool]:
+    """`content`, which holds no line break, and as much more of the same size as it takes to find
+    one; and whether that is the end."""
+    blocks = [content]
+    while True:
+        block = _read(stream, CHUNK_BYTES)
+        blocks.append(block)
+        if len(block) < CHUNK_BYTES or b"\n" in block:
+            return b"".join(blocks), len(block) < CHUNK_BYTES
+
+
+def _skip(stream: Any, n_bytes: int) -> None:
+    while n_bytes:
+        skipped = len(_read(stream, min(n_bytes, CHUNK_BYTES)))
+        if not skipped:
+            raise DatasetError("the file is shorter than it was when this job began")
+        n_bytes -= skipped
+
+
+def _open_parquet(file: str) -> pq.ParquetFile:
+    # A row group is read piece by piece: it may be larger than the memory.
+    return pq.ParquetFile(file, buffer_size=CHUNK_BYTES, pre_buffer=False)
+
+
+def _open_arrow(file: str) -> Any:
+    """A reader of the file format, or of the stream format, which are told apart by trying."""
+    source = pa.memory_map(file)
+    try:
+        return pa.ipc.open_file(source)
+    except pa.ArrowInvalid:
+        source.seek(0)
+        return pa.ipc.open_stream(source)
+
+
+def _batches_of(reader: pa.RecordBatchFileReader) -> Iterator[pa.RecordBatch]:
+    for index in range(reader.num_record_batches):
+        yield reader.get_batch(index)
+
+
+def _rows_at_a_time(n_bytes: int, n_rows: int) -> int:
+    return max(1, min(_MOST_ROWS, CHUNK_BYTES * n_rows // max(1, n_bytes)))

@@ -1,0 +1,580 @@
+"""Files in, shards out: the rows that went in are the rows that come out, whatever the files, the
+threads and the accidents."""
+
+import gzip
+import json
+import os
+import pickle
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.feather
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+from processes import environment, run
+from strategies import random_texts
+
+import harmony
+from harmony import DatasetError, cli, datasets, sources
+from harmony.datasets import encode_dataset
+
+FORMATS = ["parquet", "arrow", "npy"]
+SMALL_CHUNKS = 4096
+
+
+@pytest.fixture
+def small_chunks(monkeypatch):
+    """Many chunks and shards without much text."""
+    monkeypatch.setattr(sources, "CHUNK_BYTES", SMALL_CHUNKS)
+
+
+@pytest.fixture(scope="module")
+def texts():
+    made = list(random_texts(1_500, seed=11))
+    return [*made, "", "x", "long " * 20_000, "<|start|> is text here", *made[:200]]
+
+
+def as_lines(texts, **more):
+    return "".join(
+        json.dumps({"id": i, **more, "text": text}) + "\n" for i, text in enumerate(texts)
+    )
+
+
+def write(path, texts):
+    """The same rows as any kind of file."""
+    table = pa.table({"id": range(len(texts)), "text": texts})
+    name = path.name
+    if name.endswith(".jsonl"):
+        path.write_text(as_lines(texts))
+    elif name.endswith(".jsonl.gz"):
+        path.write_bytes(gzip.compress(as_lines(texts).encode()))
+    elif name.endswith(".jsonl.zst"):
+        with pa.CompressedOutputStream(str(path), "zstd") as stream:
+            stream.write(as_lines(texts).encode())
+    elif name.endswith(".parquet"):
+        pq.write_table(table, path, row_group_size=300)
+    elif name.endswith(".stream.arrow"):
+        with pa.ipc.new_stream(path, table.schema) as writer:
+            writer.write_table(table, max_chunksize=200)
+    elif name.endswith(".arrow"):
+        with pa.ipc.new_file(path, table.schema) as writer:
+            writer.write_table(table, max_chunksize=200)
+    else:
+        pyarrow.feather.write_feather(table, path)
+    return path
+
+
+KINDS = [
+    "a.jsonl",
+    "a.jsonl.gz",
+    "a.jsonl.zst",
+    "a.parquet",
+    "a.arrow",
+    "a.stream.arrow",
+    "a.feather",
+]
+
+
+def content(folder):
+    return {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir())}
+
+
+def check(dataset, encoding, texts):
+    assert len(dataset) == len(texts)
+    expected = [encoding.encode(text, disallowed_special=()) for text in texts]
+    assert [row["ids"].tolist() for row in dataset] == expected
+    assert [ids.tolist() for ids, _ in dataset.rows()] == expected
+    assert dataset.n_tokens == sum(map(len, expected))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_file(tmp_path, small_chunks, encoding, texts, kind):
+    path = write(tmp_path / kind, texts)
+    out = encode_dataset(path, tmp_path / "out", shard_tokens=9_000)
+    check(out, encoding, texts)
+    assert len(out.manifest["shards"]) > 2
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_every_format_out(tmp_path, small_chunks, encoding, texts, file_format):
+    path = write(tmp_path / "a.jsonl", texts)
+    made = encode_dataset(path, tmp_path / "out", format=file_format, shard_tokens=9_000)
+    check(made, encoding, texts)
+    again = datasets.open(tmp_path / "out")
+    check(again, encoding, texts)
+    row = again[5]["ids"]
+    assert row.dtype == np.uint32
+    if file_format != "parquet":
+        assert not row.flags.owndata, "a view of the mapped file"
+    last = len(texts) - 1
+    assert again[-1]["ids"].tolist() == again[last]["ids"].tolist()
+    assert [r["ids"].tolist() for r in again[3:5]] == [again[i]["ids"].tolist() for i in (3, 4)]
+    picked = again[np.array([7, 0, last])]
+    assert [r["ids"].tolist() for r in picked] == [again[i]["ids"].tolist() for i in (7, 0, last)]
+    with pytest.raises(IndexError):
+        again[len(texts)]
+    as_int64 = pickle.loads(pickle.dumps(datasets.open(tmp_path / "out", dtype=np.int64)))
+    assert as_int64[5]["ids"].dtype == np.int64
+    assert as_int64[5]["ids"].tolist() == row.tolist()
+
+
+def test_flat_files_are_plain_arrays(tmp_path, small_chunks, encoding, texts):
+    path = write(tmp_path / "a.jsonl", texts)
+    encode_dataset(path, tmp_path / "out", format="npy", shard_tokens=9_000)
+    batch = encoding.encode_batch_to_numpy(texts, disallowed_special=())
+    n_rows = 0
+    ids = []
+    for shard in json.loads((tmp_path / "out" / "manifest.json").read_text())["shards"]:
+        ids.append(np.load(tmp_path / "out" / f"{shard['name']}.ids.npy"))
+        offsets = np.load(tmp_path / "out" / f"{shard['name']}.offsets.npy")
+        expected = batch.offsets[n_rows : n_rows + len(offsets)]
+        assert offsets.tolist() == (expected - expected[0]).tolist()
+        n_rows += len(offsets) - 1
+    assert np.concatenate(ids).tolist() == batch.ids.tolist()
+
+
+def test_parquet_files_are_read_by_anyone(tmp_path, encoding):
+    path = write(tmp_path / "a.jsonl", ["hello world", ""])
+    encode_dataset(path, tmp_path / "out")
+    table = pq.read_table(tmp_path / "out" / "shard-00000.parquet")
+    assert table.to_pydict() == {"ids": [[24912, 2375], []]}
+    assert table.schema.field("ids").type == pa.large_list(pa.uint32())
+
+
+def test_several_files_of_different_kinds(tmp_path, small_chunks, encoding, texts):
+    files = [write(tmp_path / kind, texts[i * 50 : i * 50 + 50]) for i, kind in enumerate(KINDS)]
+    out = encode_dataset(files, tmp_path / "out", shard_tokens=2_000)
+    check(out, encoding, texts[: 50 * len(KINDS)])
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_the_number_of_threads_changes_nothing(tmp_path, small_chunks, texts, file_format):
+    path = write(tmp_path / "a.jsonl", texts)
+    for n in (1, 2, 5):
+        encode_dataset(
+            path, tmp_path / f"out{n}", format=file_format, num_threads=n, shard_tokens=9_000
+        )
+    assert content(tmp_path / "out1") == content(tmp_path / "out2") == content(tmp_path / "out5")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_files_without_rows(tmp_path, kind):
+    path = write(tmp_path / kind, [])
+    out = encode_dataset([path, path], tmp_path / "out")
+    assert (len(out), out.n_tokens, list(out), out.manifest["shards"]) == (0, 0, [], [])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"text": "a"}',
+        '{"text": "a"}\r\n\r\n  \n{"text": "b", "n": NaN}\n',
+        '\ufeff{"text": "a"}\n{"text": "b"}\n',
+        '{"text": "\\ud83d\\ude00 \\ud800 \\u0000"}\n',
+        '{"text": "twice", "text": "the last counts"}\n',
+        '{"a": {"text": 5}, "text": "2024-01-01"}\n{"text": "2024-01-02T00:00:00"}\n',
+        '{"text": "' + "a" * 20_000 + '"}\n{"text": "b"}\n',
+    ],
+)
+def test_json_that_is_read_in_two_ways(tmp_path, small_chunks, encoding, text):
+    """Arrow reads whole chunks, the standard library single lines: the same rows."""
+    path = tmp_path / "a.jsonl"
+    path.write_text(text, newline="")
+    rows = [json.loads(line)["text"] for line in text.lstrip("\ufeff").split("\n") if line.strip()]
+    check(encode_dataset(path, tmp_path / "out"), encoding, rows)
+
+
+def test_a_row_of_50_megabytes(tmp_path, encoding):
+    texts = ["before", "fifty megabytes " * 3_200_000, "after"]
+    path = write(tmp_path / "a.jsonl", texts)
+    out = encode_dataset(path, tmp_path / "out", format="npy")
+    assert encoding.decode(out[1]["ids"]) == texts[1]
+    assert [encoding.decode(out[i]["ids"]) for i in (0, 2)] == ["before", "after"]
+
+
+def test_other_vocabularies_and_fields(tmp_path, base_tokenizer):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"body": "hello", "text": 5}\n')
+    out = encode_dataset(path, tmp_path / "out", text_field="body", encoding=base_tokenizer)
+    assert out[0]["ids"].tolist() == base_tokenizer.encode("hello")
+    assert out.manifest["job"]["encoding"] == "o200k_base"
+
+
+# Bad rows
+
+BAD_LINES = {
+    "{": "Expecting",
+    "[1]": "no object",
+    '{"text": 5}': "holds int, not text",
+    '{"text": null}': "holds null, not text",
+    '{"other": "x"}': "no field 'text'",
+    '{"text": "a"} {"text": "b"}': "Extra data",
+    '{"text": "a\tb"}': "Invalid control character",
+    "[" * 100_000: "nested too deeply",
+}
+
+
+@pytest.mark.parametrize("bad, problem", BAD_LINES.items(), ids=range(len(BAD_LINES)))
+def test_bad_lines(tmp_path, small_chunks, encoding, bad, problem):
+    good = [f"text {i}" for i in range(1_000)]
+    lines = as_lines(good).splitlines()
+    lines[700:700] = [bad]
+    path = tmp_path / "a.jsonl"
+    path.write_text("\n".join(lines) + "\n")
+    with pytest.raises(DatasetError, match=problem) as caught:
+        encode_dataset(path, tmp_path / "stop", shard_tokens=500)
+    assert (caught.value.file, caught.value.row) == (str(path), 701)
+    assert f"{path}, row 701: " in str(caught.value)
+    check(encode_dataset(path, tmp_path / "skip", on_bad_row="skip"), encoding, good)
+    collected = encode_dataset(path, tmp_path / "collect", on_bad_row="collect", shard_tokens=500)
+    check(collected, encoding, good)
+    assert collected.n_rejected == 1
+    (reject,) = [json.loads(x) for x in (tmp_path / "collect" / "rejects.jsonl").open()]
+    assert reject["file"] == str(path)
+    assert reject["row"] == 701
+    assert problem in reject["error"]
+    assert reject["content"] == bad[:10_000]
+
+
+def test_bytes_that_are_no_utf8(tmp_path, encoding):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b'{"text": "good"}\n{"text": "b\xffd"}\n{"text": "also good"}\n')
+    out = encode_dataset(path, tmp_path / "out", on_bad_row="skip")
+    check(out, encoding, ["good", "also good"])
+    content = pa.array([b"good", b"b\xffd", None, b"also good"]).view(pa.string())
+    pq.write_table(pa.table({"text": content}), tmp_path / "a.parquet")
+    out = encode_dataset(tmp_path / "a.parquet", tmp_path / "out2", on_bad_row="collect")
+    check(out, encoding, ["good", "also good"])
+    rejects = [json.loads(line) for line in (tmp_path / "out2" / "rejects.jsonl").open()]
+    assert [reject["row"] for reject in rejects] == [2, 3]
+    assert "utf-8" in rejects[0]["error"]
+    assert "null" in rejects[1]["error"]
+
+
+def test_other_columns_of_text(tmp_path, encoding):
+    rows = ["one", "two", "one"]
+    for kind in (pa.large_string(), pa.binary(), pa.dictionary(pa.int32(), pa.string())):
+        table = pa.table({"text": pa.array(rows).cast(kind)})
+        path = tmp_path / f"{kind.id}.arrow"
+        with pa.ipc.new_file(path, table.schema) as writer:
+            writer.write_table(table)
+        check(encode_dataset(path, tmp_path / f"out{kind.id}"), encoding, rows)
+    pq.write_table(pa.table({"text": [1, 2]}), tmp_path / "n.parquet")
+    with pytest.raises(DatasetError, match="row 1: the field 'text' holds int, not text"):
+        encode_dataset(tmp_path / "n.parquet", tmp_path / "out")
+
+
+# What can be wrong with files and folders
+
+
+def test_files_that_cannot_be_read(tmp_path, texts):
+    good = write(tmp_path / "a.jsonl", texts[:10])
+    for name, problem in (
+        ("missing.jsonl", "No such file"),
+        ("folder.jsonl", "directory"),
+        ("a.csv", "unknown kind of file"),
+        ("broken.parquet", "damaged"),
+        ("cut.parquet", "damaged"),
+        ("broken.arrow", "damaged"),
+        ("wrong.parquet", "no column 'text'; there are body, n"),
+    ):
+        path = tmp_path / name
+        if name.startswith("folder"):
+            path.mkdir()
+        elif name == "cut.parquet":
+            whole = write(tmp_path / "whole.parquet", texts).read_bytes()
+            path.write_bytes(whole[: len(whole) // 2])
+        elif name.startswith("broken"):
+            path.write_bytes(b"this is nothing" * 100)
+        elif name == "wrong.parquet":
+            pq.write_table(pa.table({"body": ["x"], "n": [1]}), path)
+        elif name == "a.csv":
+            path.write_text("text\n")
+        with pytest.raises(DatasetError, match=problem) as caught:
+            encode_dataset([good, path], tmp_path / "out")
+        assert caught.value.file == str(path)
+        assert not (tmp_path / "out").exists(), "found before anything is written"
+    with pytest.raises(DatasetError, match="no input files"):
+        encode_dataset([], tmp_path / "out")
+
+
+@pytest.mark.parametrize("kind", ["a.jsonl.gz", "a.jsonl.zst", "a.parquet", "a.stream.arrow"])
+def test_damage_in_the_middle_leaves_finished_shards(tmp_path, small_chunks, encoding, kind):
+    texts = list(random_texts(6_000, seed=4))
+    path = write(tmp_path / kind, texts)
+    whole = path.read_bytes()
+    if kind == "a.parquet":
+        middle = len(whole) // 2
+        path.write_bytes(whole[:middle] + b"\xff" * 3000 + whole[middle + 3000 :])
+    else:
+        path.write_bytes(whole[: len(whole) * 2 // 3])
+    with pytest.raises(DatasetError, match=r"damaged|row") as caught:
+        encode_dataset(path, tmp_path / "out", shard_tokens=3_000)
+    assert caught.value.file == str(path)
+    names = [name for name in content(tmp_path / "out") if name.startswith("shard")]
+    assert names, "what came before the damage is there"
+    for name in names:
+        pq.read_table(tmp_path / "out" / name)
+    with pytest.raises(DatasetError, match="not finished"):
+        datasets.open(tmp_path / "out")
+    size = os.path.getsize(path)
+    if len(whole) == size:  # the same job goes on once the file is what it should be
+        path.write_bytes(whole)
+        check(encode_dataset(path, tmp_path / "out", shard_tokens=3_000), encoding, texts)
+
+
+def test_folders_that_hold_something_else(tmp_path, texts):
+    path = write(tmp_path / "a.jsonl", texts[:10])
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.doc").write_text("x")
+    with pytest.raises(DatasetError, match="not empty"):
+        encode_dataset(path, tmp_path / "full")
+    assert content(tmp_path / "full") == {"thesis.doc": b"x"}
+    encode_dataset(path, tmp_path / "out")
+    before = content(tmp_path / "out")
+    with pytest.raises(DatasetError, match=r"another job \(format differ"):
+        encode_dataset(path, tmp_path / "out", format="npy")
+    path.write_text('{"text": "changed"}\n')
+    with pytest.raises(DatasetError, match=r"another job \(inputs differ"):
+        encode_dataset(path, tmp_path / "out")
+    assert content(tmp_path / "out") == before
+    write(path, texts[:10])
+    (tmp_path / "out" / "shard-00000.parquet").write_bytes(b"")
+    with pytest.raises(DatasetError, match="missing or was changed"):
+        encode_dataset(path, tmp_path / "out")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DatasetError, match="File exists"):
+        encode_dataset(path, tmp_path / "file")
+
+
+def test_reading_what_is_no_data_set(tmp_path):
+    with pytest.raises(DatasetError, match="No such file"):
+        datasets.open(tmp_path)
+    (tmp_path / "manifest.json").write_text("[]")
+    with pytest.raises(DatasetError, match="no manifest"):
+        datasets.open(tmp_path)
+    (tmp_path / "manifest.json").write_text('{"version": 99}')
+    with pytest.raises(DatasetError, match="version 99"):
+        datasets.open(tmp_path)
+
+
+def test_two_jobs_cannot_share_a_folder(tmp_path, small_chunks, texts):
+    path = write(tmp_path / "a.jsonl", texts)
+    seen = []
+
+    def second_job(_):
+        if not seen:
+            with pytest.raises(DatasetError, match="another job is writing here") as caught:
+                encode_dataset(path, tmp_path / "out")
+            seen.append(caught.value)
+
+    encode_dataset(path, tmp_path / "out", progress=second_job)
+    assert seen
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"format": "csv"},
+        {"on_bad_row": "ignore"},
+        {"shard_tokens": 0},
+        {"num_threads": 0},
+        {"conversations": "xml"},
+        {"conversations": "harmony", "train_on": "everything"},
+    ],
+)
+def test_arguments_that_make_no_sense(tmp_path, arguments):
+    path = write(tmp_path / "a.jsonl", ["x"])
+    with pytest.raises(ValueError, match="must be"):
+        encode_dataset(path, tmp_path / "out", **arguments)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_manifest_says_nothing_of_this_run(tmp_path, texts):
+    path = write(tmp_path / "a.jsonl", texts)
+    out = encode_dataset(path, tmp_path / "out", num_threads=2)
+    assert set(out.manifest) == {"version", "complete", "job", "shards", "rejected"}
+    assert set(out.manifest["job"]) == {
+        *["rows", "text_field", "encoding", "format", "on_bad_row", "shard_tokens", "inputs"]
+    }
+    assert set(out.manifest["shards"][0]) == {
+        *["name", "rows", "tokens", "rejected", "rejects_bytes", "files", "end"]
+    }
+
+
+def test_progress(tmp_path, small_chunks, texts):
+    path = write(tmp_path / "a.jsonl", texts)
+    seen = []
+    out = encode_dataset(path, tmp_path / "out", progress=lambda p: seen.append(vars(p).copy()))
+    assert [p["rows"] for p in seen] == sorted(p["rows"] for p in seen)
+    assert seen[-1]["rows"] == len(out)
+    assert seen[-1]["tokens"] == out.n_tokens
+    assert seen[-1]["bytes_read"] == seen[-1]["bytes_total"] == path.stat().st_size
+
+
+# Accidents
+
+JOB = """
+import sys
+from harmony import datasets, sources
+sources.CHUNK_BYTES = 4096
+datasets.encode_dataset(
+    sys.argv[1], sys.argv[2], format=sys.argv[3], shard_tokens=3000, on_bad_row="collect"
+)
+"""
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory):
+    """A file with bad rows here and there, and what an undisturbed run makes of it."""
+    folder = tmp_path_factory.mktemp("job")
+    lines = as_lines(random_texts(12_000, seed=8)).splitlines()
+    lines[500::997] = ["{"] * len(lines[500::997])
+    path = folder / "a.jsonl"
+    path.write_text("\n".join(lines))
+    expected = {}
+    for file_format in FORMATS:
+        run(JOB, str(path), str(folder / file_format), file_format)
+        expected[file_format] = content(folder / file_format)
+    return path, expected
+
+
+@pytest.mark.parametrize("moment", range(10))
+def test_killed_and_continued(tmp_path, job, moment):
+    """Ten moments from the first shard to the last; the formats take turns."""
+    path, expected = job
+    file_format = FORMATS[moment % 3]
+    out = tmp_path / "out"
+    arguments = [sys.executable, "-c", JOB, str(path), str(out), file_format]
+    n_files = moment * (len(expected[file_format]) - 1) // 10
+    process = subprocess.Popen(arguments, env=environment())
+    while process.poll() is None:
+        if out.exists() and len(list(out.iterdir())) > n_files:
+            time.sleep(0.003 * (moment % 4))
+            process.kill()
+            break
+    process.wait()
+    for _ in range(2):  # and once more, when there is nothing left to do
+        run(JOB, str(path), str(out), file_format)
+        assert content(out) == expected[file_format]
+
+
+def test_ctrl_c_and_continued(tmp_path, job):
+    path, expected = job
+    out = tmp_path / "out"
+    process = subprocess.Popen(
+        [sys.executable, "-c", JOB, str(path), str(out), "arrow"],
+        env=environment(),
+        stderr=subprocess.PIPE,
+    )
+    while len(list(out.glob("shard*"))) < 2:
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    assert b"KeyboardInterrupt" in process.communicate(timeout=60)[1]
+    assert 2 <= len(list(out.glob("shard*"))) < len(expected["arrow"]) - 2
+    assert not list(out.glob(".tmp-*"))
+    run(JOB, str(path), str(out), "arrow")
+    assert content(out) == expected["arrow"]
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_a_full_disk(tmp_path, small_chunks, encoding, file_format):
+    """No file may grow beyond a limit: what a full disk does to a write."""
+    texts = list(random_texts(3_000, seed=2))
+    texts.append(" ".join(random_texts(12_000, seed=3)))
+    path = write(tmp_path / "a.jsonl", texts)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, hard))
+    try:
+        with pytest.raises(DatasetError, match="too large") as caught:
+            encode_dataset(
+                path, tmp_path / "out", format=file_format, shard_tokens=4_000, num_threads=2
+            )
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert caught.value.file == str(tmp_path / "out")
+    assert not list((tmp_path / "out").glob(".tmp-*"))
+    assert list((tmp_path / "out").glob("shard-00000*"))
+    out = encode_dataset(path, tmp_path / "out", format=file_format, shard_tokens=4_000)
+    check(out, encoding, texts)
+
+
+def test_memory_is_bounded(tmp_path):
+    """The peak does not follow the input: three times as much, the same."""
+    lines = as_lines(random_texts(3_000, seed=6)).encode()
+    peaks = []
+    for times in (30, 90):
+        path = tmp_path / f"{times}.jsonl"
+        path.write_bytes(lines * times)
+        program = (
+            "import resource, sys; from harmony import datasets\n"
+            "datasets.encode_dataset(sys.argv[1], sys.argv[2], shard_tokens=10**9, num_threads=2)\n"
+            "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+        )
+        peaks.append(int(run(program, str(path), str(tmp_path / f"out{times}"))))
+    grown = (len(lines) * 60) // 1024
+    assert peaks[1] - peaks[0] < grown / 4, peaks
+
+
+# The command
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(cli.main, ["encode-dataset", *map(str, arguments)])
+
+
+def test_the_command(tmp_path, encoding, texts):
+    path = write(tmp_path / "a.jsonl", texts)
+    done = invoke(path, "--out", tmp_path / "out", "--format", "npy", "--num-threads", 2)
+    assert done.exit_code == 0, done.output
+    assert f"{len(texts):,} rows" in done.output
+    check(datasets.open(tmp_path / "out"), encoding, texts)
+
+
+def test_the_command_names_what_is_wrong(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "a"}\n{"text": 5}\n')
+    done = invoke(path, "--out", tmp_path / "out")
+    assert done.exit_code == 1
+    assert f"harmony: error: {path}, row 2: the field 'text' holds int" in " ".join(
+        done.output.split()
+    ).replace("encode-dataset: ", "")
+    done = invoke(path, "--out", tmp_path / "out2", "--on-bad-row", "skip")
+    assert done.exit_code == 0
+    assert "1 rows, 1 tokens, 1 bad rows left out" in done.output
+    done = invoke(path, "--out", tmp_path / "out", "--text-field", "x", "--conversations")
+    assert done.exit_code == 2
+    assert "exclude each other" in done.output
+
+
+def test_ctrl_c_ends_the_command(tmp_path, small_chunks, texts, monkeypatch):
+    path = write(tmp_path / "a.jsonl", texts)
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(datasets.ShardWriter, "write", interrupt)
+    done = invoke(path, "--out", tmp_path / "out")
+    assert done.exit_code == 130
+    assert "the same command goes on" in done.output
+    monkeypatch.undo()
+    assert invoke(path, "--out", tmp_path / "out").exit_code == 0
+
+
+def test_threads_end_with_the_job(tmp_path, small_chunks):
+    """A job that fails leaves no work behind."""
+    path = tmp_path / "a.jsonl"
+    path.write_text("{\n" + as_lines(["x" * 1000] * 2_000))
+    with pytest.raises(DatasetError):
+        encode_dataset(path, tmp_path / "out", num_threads=3)
+    names = [t.name for t in threading.enumerate() if t.name.startswith("harmony")]
+    assert len(names) <= 8
+    assert harmony.load_harmony_encoding("HarmonyGptOss").encode_batch(["a"]) == [[64]]
