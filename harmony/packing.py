@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from harmony._bpe import join_ids
+from harmony._codec import join_ids
 from harmony.batch import TokenBatch, position
 from harmony.special_tokens import O200K_HARMONY_SPECIALS
 

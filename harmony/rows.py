@@ -16,7 +16,7 @@ import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.json  # type: ignore[import-untyped]
 
 from harmony import arrow
-from harmony._bpe import to_utf8
+from harmony._codec import to_utf8
 from harmony.batch import TokenBatch
 from harmony.errors import InvalidUtf8Error
 from harmony.sources import Chunk, Position, blamed_on
