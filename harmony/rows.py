@@ -275,14 +275,51 @@ def _shown(value: Any) -> str:
 
 # One object of a row -> a conversation.
 
+# What no Chat Completions message has.
+_ONLY_HARMONY = ("channel", "recipient", "content_type")
+_ONLY_HARMONY_CONTENT = ("system_content", "developer_content")
+
 
 def _harmony(row: dict[str, Any]) -> Conversation:
     from harmony.messages import Conversation, Message
 
+    messages = [Message.from_dict(message) for message in _messages_of(row)]
+    return Conversation(messages=messages)
+
+
+def _chat(row: dict[str, Any]) -> Conversation:
+    from harmony.openai import conversation_from_chat
+
+    return conversation_from_chat(_messages_of(row), tools=row.get("tools"))
+
+
+def _either(row: dict[str, Any]) -> Conversation:
+    is_harmony = any(map(_is_harmony, _messages_of(row)))
+    return _harmony(row) if is_harmony else _chat(row)
+
+
+def _is_harmony(message: dict[str, Any]) -> bool:
+    content = message.get("content")
+    return not message.keys().isdisjoint(_ONLY_HARMONY) or (
+        isinstance(content, list)
+        and any(
+            isinstance(item, dict) and item.get("type") in _ONLY_HARMONY_CONTENT for item in content
+        )
+    )
+
+
+def _messages_of(row: dict[str, Any]) -> list[dict[str, Any]]:
     messages = row["messages"]
     if not isinstance(messages, list):
         raise ValueError("the field 'messages' holds no list")
-    return Conversation(messages=[Message.from_dict(message) for message in messages])
+    for index, message in enumerate(messages):
+        if not isinstance(message, dict):
+            raise ValueError(f"message {index} is no object")
+    return messages
 
 
-_DIALECTS: dict[str, Callable[[dict[str, Any]], Conversation]] = {"harmony": _harmony}
+_DIALECTS: dict[str, Callable[[dict[str, Any]], Conversation]] = {
+    "auto": _either,
+    "chat": _chat,
+    "harmony": _harmony,
+}

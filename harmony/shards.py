@@ -66,6 +66,15 @@ def schema(has_mask: bool) -> pa.Schema:
     return pa.schema([("ids", IDS), *([("loss_mask", _MASK)] if has_mask else [])])
 
 
+def column_arrays(batch: TokenBatch, mask: NDArray[np.bool_] | None) -> list[pa.Array]:
+    """The columns of some rows; `mask` is None for texts."""
+    columns = [batch.to_arrow()]
+    if mask is not None:
+        buffers = [None, pa.py_buffer(batch.offsets)]
+        columns.append(pa.Array.from_buffers(_MASK, len(batch), buffers, children=[pa.array(mask)]))
+    return columns
+
+
 class ShardWriter:
     """One shard under way. Nothing of it is seen before `finish`."""
 
@@ -118,12 +127,7 @@ class _ArrowFile:
             self._writer = pa.ipc.new_file(self._sink, self._schema)
 
     def write(self, batch: TokenBatch, mask: NDArray[np.bool_] | None) -> None:
-        columns = [batch.to_arrow()]
-        if mask is not None:
-            buffers = [None, pa.py_buffer(batch.offsets)]
-            columns.append(
-                pa.Array.from_buffers(_MASK, len(batch), buffers, children=[pa.array(mask)])
-            )
+        columns = column_arrays(batch, mask)
         self._waiting.append(pa.RecordBatch.from_arrays(columns, schema=self._schema))
         self._n_waiting += len(batch.ids)
         if self._n_waiting >= _BLOCK_IDS:

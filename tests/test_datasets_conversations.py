@@ -1,0 +1,274 @@
+"""Data sets of conversations: rendered for training, masked, and packed."""
+
+import json
+import random
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scale import scaled
+from test_training import conversations as random_conversations
+
+import harmony
+from harmony import Conversation, DatasetError, RenderConversationConfig, datasets, sources
+from harmony.batch import TokenBatch
+from harmony.datasets import encode_dataset, pack
+from harmony.training import PRESETS
+
+
+def written(conversation):
+    return json.loads(conversation.to_json())
+
+
+@pytest.fixture(scope="module")
+def rows(encoding):
+    """Conversations that can be rendered with validated headers."""
+    rng = random.Random(5)
+    made = []
+    for i in range(300):
+        row = [
+            {"role": "user", "content": f"question {i} " * rng.randrange(1, 20)},
+            {"role": "assistant", "content": f"hm {i}", "channel": "analysis"},
+            {
+                "role": "assistant",
+                "content": '{"x": 1}',
+                "channel": "commentary",
+                "recipient": "functions.f",
+                "content_type": "<|constrain|>json",
+            },
+            {"role": "tool", "name": "functions.f", "content": "<|end|> is text here"},
+            {"role": "assistant", "content": f"answer {i}", "channel": "final"},
+        ]
+        made.append({"messages": row[: rng.randrange(1, 6)], "id": i})
+    return made
+
+
+def check(dataset, encoding, rows, train_on="assistant", config=None):
+    assert len(dataset) == len(rows)
+    for got, row in zip(dataset, rows, strict=True):
+        conversation = Conversation.from_json(json.dumps(row))
+        expected = encoding.render_annotated(conversation, config=config, for_training=True)
+        assert got["ids"].tolist() == expected.ids.tolist()
+        assert got["loss_mask"].dtype == np.bool_
+        assert got["loss_mask"].tolist() == expected.loss_mask(train_on).tolist()
+
+
+@pytest.mark.parametrize("train_on", PRESETS)
+@pytest.mark.parametrize("file_format", ["parquet", "arrow", "npy"])
+def test_every_format_and_preset(tmp_path, monkeypatch, encoding, rows, train_on, file_format):
+    monkeypatch.setattr(sources, "CHUNK_BYTES", 8192)
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = RenderConversationConfig(analysis_policy="keep", header_order="channel_first")
+    dataset = encode_dataset(
+        path,
+        tmp_path / "out",
+        conversations="harmony",
+        format=file_format,
+        train_on=train_on,
+        config=config,
+        shard_tokens=3_000,
+    )
+    assert len(dataset.manifest["shards"]) > 2
+    check(dataset, encoding, rows, train_on, config)
+    assert dataset.manifest["job"]["config"]["validate_headers"] is True
+
+
+@settings(max_examples=scaled(40))
+@given(st.lists(random_conversations, max_size=4))
+def test_random_conversations(encoding, tmp_path_factory, made):
+    folder = tmp_path_factory.mktemp("random")
+    (folder / "a.jsonl").write_text("".join(row.to_json() + "\n" for row in made))
+    dataset = encode_dataset(folder / "a.jsonl", folder / "out", conversations="harmony")
+    check(dataset, encoding, [written(row) for row in made])
+
+
+@pytest.mark.parametrize("kind", ["lists", "JSON"])
+def test_columns_of_messages(tmp_path, encoding, rows, kind):
+    """As Hugging Face keeps them, or as text."""
+    messages = [row["messages"] for row in rows]
+    if kind == "JSON":
+        messages = [json.dumps(row) for row in messages]
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"messages": messages, "n": range(len(rows))}), path)
+    dataset = encode_dataset(path, tmp_path / "out", conversations="harmony")
+    check(dataset, encoding, rows)
+
+
+BAD = {
+    '{"messages": 5}': "holds no list",
+    '{"x": []}': "there is no field 'messages'",
+    '{"messages": [{"role": "bob", "content": "x"}]}': "Unknown role: 'bob'",
+    '{"messages": [{"role": "user"}]}': "there is no field 'content'",
+    '{"messages": [7]}': "message 0 is no object",
+    '{"messages": [{"role": "tool", "content": "x"}]}': "Tools should have a name",
+    '{"messages": [{"role": "assistant", "content": "x", "channel": "a b"}]}': "message 0: channel",
+    '{"messages": [{"role": "user", "content": "\\ud800"}]}': "surrogate",
+    '{"messages": [': "Expecting",
+}
+
+
+@pytest.mark.parametrize("bad, problem", BAD.items(), ids=range(len(BAD)))
+def test_bad_rows(tmp_path, encoding, rows, bad, problem):
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps(rows[0]) + "\n" + bad + "\n" + json.dumps(rows[1]) + "\n")
+    with pytest.raises(DatasetError, match=problem) as caught:
+        encode_dataset(path, tmp_path / "stop", conversations="harmony")
+    assert caught.value.row == 2
+    kept = encode_dataset(path, tmp_path / "collect", conversations="harmony", on_bad_row="collect")
+    check(kept, encoding, rows[:2])
+    (reject,) = [json.loads(line) for line in (tmp_path / "collect" / "rejects.jsonl").open()]
+    assert reject["content"] == bad
+
+
+# Chat Completions
+
+CHAT = {
+    "messages": [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Frost tonight?"},
+        {
+            "role": "assistant",
+            "reasoning": "I should look.",
+            "tool_calls": [
+                {
+                    "id": "1",
+                    "type": "function",
+                    "function": {"name": "forecast", "arguments": '{"place": "here"}'},
+                }
+            ],
+        },
+        {"role": "tool", "tool_call_id": "1", "content": "-3"},
+        {"role": "assistant", "content": "Yes."},
+    ],
+    "tools": [{"type": "function", "function": {"name": "forecast", "parameters": {}}}],
+}
+
+
+@pytest.mark.parametrize("dialect", ["chat", "auto"])
+@pytest.mark.parametrize("kind", ["a.jsonl", "a.parquet"])
+def test_chat_rows(tmp_path, encoding, rows, dialect, kind):
+    openai = pytest.importorskip("harmony.openai")
+    made = [CHAT, {"messages": CHAT["messages"][:2]}]
+    path = tmp_path / kind
+    if kind == "a.jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in made))
+    else:
+        columns = {key: [json.dumps(row.get(key, [])) for row in made] for key in CHAT}
+        pq.write_table(pa.table(columns), path)
+    dataset = encode_dataset(path, tmp_path / "out", conversations=dialect)
+    expected = [
+        openai.conversation_from_chat(row["messages"], tools=row.get("tools")) for row in made
+    ]
+    check(dataset, encoding, [written(row) for row in expected])
+    assert "Yes.<|return|>" in encoding.decode(dataset[0]["ids"][dataset[0]["loss_mask"]])
+
+
+def test_which_dialect_a_row_is_written_in(tmp_path, encoding, rows):
+    pytest.importorskip("harmony.openai")
+    path = tmp_path / "a.jsonl"
+    mixed = [rows[i] for i in range(20) if len(rows[i]["messages"]) > 1]
+    path.write_text("".join(json.dumps(row) + "\n" for row in mixed))
+    check(encode_dataset(path, tmp_path / "out", conversations="auto"), encoding, mixed)
+
+
+# Packing
+
+
+def naive_check(packed, documents, length, on_long):
+    """What packing must give, looked at one document at a time."""
+    seen = {}
+    for row in packed:
+        assert {key: len(value) for key, value in row.items()} == dict.fromkeys(row, length)
+        at = 0
+        while at < length and row["document"][at] >= 0:
+            document = int(row["document"][at])
+            stop = at + 1
+            while (
+                stop < length
+                and row["position_ids"][stop] == stop - at
+                and (row["document"][stop] == document)
+            ):
+                stop += 1
+            piece = (row["ids"][at:stop].tolist(), row["loss_mask"][at:stop].tolist())
+            seen.setdefault(document, []).append(piece)
+            at = stop
+        assert (row["document"][at:] == -1).all()
+        assert (row["ids"][at:] == 199_999).all()
+        assert not row["loss_mask"][at:].any()
+        assert not row["position_ids"][at:].any()
+    for document, (ids, mask) in enumerate(documents):
+        if not ids or (len(ids) > length and on_long == "drop"):
+            assert document not in seen
+            continue
+        pieces = sorted(seen.pop(document), key=lambda piece: -len(piece[0]))
+        expected = [(ids[i : i + length], mask[i : i + length]) for i in range(0, len(ids), length)]
+        assert sorted(pieces) == sorted(expected)
+    assert not seen
+
+
+@given(
+    st.lists(st.lists(st.tuples(st.integers(0, 201_088), st.booleans()), max_size=30), max_size=30),
+    st.integers(1, 20),
+    st.sampled_from(["split", "drop"]),
+)
+def test_pack(rows, length, on_long):
+    documents = [([i for i, _ in row], [m for _, m in row]) for row in rows]
+    mask = np.array([m for _, row in documents for m in row], bool)
+    packed = pack([ids for ids, _ in documents], length, loss_mask=mask, on_long=on_long)
+    naive_check(packed, documents, length, on_long)
+    n_ids = sum(len(ids) for ids, _ in documents if len(ids) <= length or on_long == "split")
+    # No two rows could have been one: that is what best fit guarantees.
+    used = np.sort((packed.document >= 0).sum(axis=1))
+    assert len(used) < 2 or used[0] + used[1] > length
+    assert used.sum() == n_ids
+    for row in range(len(packed)):
+        bounds = packed.boundaries(row)
+        assert bounds.dtype == np.int32
+        assert bounds[0] == 0
+        assert bounds[-1] == (packed.document[row] >= 0).sum()
+        assert (packed.position_ids[row][bounds[:-1]] == 0).all()
+    again = pack([ids for ids, _ in documents], length, loss_mask=mask, on_long=on_long)
+    assert (again.ids == packed.ids).all()
+
+
+def test_pack_takes_what_the_others_give(tmp_path, encoding, rows):
+    made = [Conversation.from_json(json.dumps(row)) for row in rows[:50]]
+    batch = encoding.render_batch(made, for_training=True, annotated=True)
+    expected = pack(TokenBatch(batch.ids, batch.offsets), 128, loss_mask=batch.loss_mask())
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows[:50]))
+    dataset = encode_dataset(path, tmp_path / "out", conversations="harmony")
+    for given_rows in (batch, dataset):
+        packed = pack(given_rows, 128)
+        for name in ("ids", "loss_mask", "position_ids", "document"):
+            assert (getattr(packed, name) == getattr(expected, name)).all()
+    texts = pack(encoding.encode_batch_to_numpy(["hello world", "x"]), 4, pad_token=7)
+    assert texts.ids.tolist() == [[24912, 2375, 87, 7]]
+    assert texts.loss_mask.tolist() == [[True, True, True, False]]
+    assert texts.boundaries(0).tolist() == [0, 2, 3]
+    assert repr(texts) == "<PackedRows: 1 of 4 ids, 75.0% filled>"
+    assert texts.ids.dtype == np.uint32
+    assert len(pack([], 4)) == 0
+
+
+@pytest.mark.parametrize(
+    "arguments, problem",
+    [
+        ({"length": 0}, "length must be at least 1"),
+        ({"on_long": "cut"}, "on_long must be"),
+        ({"on_long": "error"}, "row 1 has 5 ids, more than 4"),
+        ({"loss_mask": np.ones(3, bool)}, "the loss mask has 3 items for 6 ids"),
+    ],
+)
+def test_pack_refuses(arguments, problem):
+    with pytest.raises(ValueError, match=problem):
+        pack([[1], [2, 3, 4, 5, 6]], **{"length": 4, **arguments})
+
+
+def test_names_of_the_module():
+    assert set(datasets.__all__) <= set(dir(datasets))
+    assert harmony.DatasetError is DatasetError
