@@ -2,7 +2,7 @@
 
 text      ->  special_tokens  ->  _pretokenize  ->  _bpe  ->  ids        joined by tokenizer.py
 messages  ->  tool_schema, header  ->  render  ->  ids                   uses tokenizer.py
-ids       ->  _parser, _content  ->  header  ->  parser  ->  messages
+ids       ->  _parser, _content  ->  header, recovery  ->  parser  ->  parsed, events
                                                             all three joined by encoding.py
 
 Public names are loaded on first use: the message types, and pydantic with them, only by those who
@@ -36,6 +36,14 @@ _NAMES_OF_MODULE = {
         "ToolNamespaceConfig",
     ],
     "parser": ["StreamState", "StreamableParser"],
+    "parsed": ["ParsedMessage"],
+    "events": [
+        "Diagnostic",
+        "DiagnosticKind",
+        "MessageHeader",
+        "ParseEvent",
+        "ParseEventKind",
+    ],
     "special_tokens": ["raise_disallowed_special_token"],
     "errors": [
         "DatasetError",

@@ -23,6 +23,24 @@ cdef struct Content:
     bint replaced           # the newest delta ends in U+FFFD for something ill-formed
     bint blocked            # an id without bytes came: nothing comes out until the message ends
 
+    # What a recovering parser uses instead of the last three.
+    size_t held_at[3]       # the positions in the stream of the ids that held bytes belong to
+    size_t n_dropped        # so many of the next bytes are not content
+
+
+cdef struct Repairs:
+    # Ill-formed sequences that U+FFFD stands for: positions of the first id, and after the last.
+    size_t* spans           # two for each
+    size_t n                # of the numbers
+    size_t capacity
+
+
+cdef struct Came:
+    # Where text came out, of many ids: positions of the first and the last of them.
+    bint out
+    size_t first
+    size_t last
+
 
 # Room for `needed` items of `width` bytes.
 cdef Status grow(void** data, size_t* capacity, size_t needed, size_t width) noexcept nogil
@@ -30,9 +48,22 @@ cdef Status put(Bytes* buffer, const uint8_t* source, size_t n) noexcept nogil
 
 # One more id; many; the end. Memory is the only thing that can run out.
 cdef Status append(Content* content, Codec codec, uint32_t token) noexcept nogil
-cdef Status append_all(
-    Content* content, Codec codec, const uint32_t* ids, size_t n_ids) noexcept nogil
+cdef size_t append_all(
+    Content* content, Codec codec, const uint32_t* ids, size_t n_ids, size_t position,
+    Came* came) noexcept nogil
 cdef Status complete(Content* content) noexcept nogil
+
+# The same with every ill-formed sequence replaced at once, as bytes.decode(errors="replace") does.
+# `position`: of the id in the stream.
+cdef Status mend(
+    Content* content, Codec codec, uint32_t token, size_t position, Repairs* repairs) noexcept nogil
+cdef size_t mend_all(
+    Content* content, Codec codec, const uint32_t* ids, size_t n_ids, size_t position,
+    Repairs* repairs, Came* came) noexcept nogil
+cdef Status mend_bytes(
+    Content* content, const uint8_t* bytes, size_t n, size_t position,
+    Repairs* repairs) noexcept nogil
+cdef Status complete_mending(Content* content, Repairs* repairs) noexcept nogil
 
 cdef void free_content(Content* content) noexcept nogil
 cdef void empty_content(Content* content) noexcept nogil

@@ -7,6 +7,9 @@ sequence is replaced; what stands behind it waits for the next id, even if it is
 (format 5.2). Nearly always nothing is held and the bytes of the id are well-formed on their
 own: then they go straight into `text`.
 
+A recovering parser uses `mend`, which replaces everything ill-formed as soon as it is known to be,
+and says where it stood. Then at most three bytes are held, the beginning of a character.
+
 The newest delta is the end of `text` from `delta` on; it becomes a str when somebody reads it.
 
 What this module owes its callers: ids are looked up inside the tables only, nothing is read past a
@@ -93,7 +96,7 @@ cdef void empty_content(Content* content) noexcept nogil:
     """For the next message. Buffers of ordinary size are kept."""
     if content.text.capacity > KEEP_BUFFER or content.held.capacity > KEEP_BUFFER:
         free_content(content)
-    content.text.n = content.delta = content.held.n = content.held_from = 0
+    content.text.n = content.delta = content.held.n = content.held_from = content.n_dropped = 0
     content.blocked = content.replaced = False
 
 
@@ -106,6 +109,8 @@ cdef Status copy_content(Content* target, const Content* source) noexcept nogil:
     target.held_from = source.held_from
     target.blocked = source.blocked
     target.replaced = source.replaced
+    target.held_at = source.held_at
+    target.n_dropped = source.n_dropped
     return OK
 
 
@@ -217,28 +222,40 @@ cdef inline bint is_ascii_block(const uint8_t* block, size_t n) noexcept nogil:
     return IS_LITTLE_ENDIAN and ((low | high & (bits >> (128 - 8 * n))) & bits) == 0
 
 
+cdef inline int put_ascii(Content* content, const Tables* tables, uint32_t token) noexcept nogil:
+    """Put the bytes of an id into the text if they are few and ASCII, as nearly all are. 1 if it is
+    done, 0 if it is not, -1 without memory."""
+    cdef size_t start, n
+    if token >= tables.n_ids:
+        return 0
+    start = u32_at(tables.token_starts, token, <size_t>tables.n_ids + 1)
+    n = tables.token_starts[token + 1] - start
+    if n == 0 or n > BLOCK or start + BLOCK > tables.n_token_bytes:
+        return 0
+    if reserve(&content.text, BLOCK) != OK:
+        return -1
+    count_steps(n)
+    memcpy(content.text.data + content.text.n, tables.token_bytes + start, BLOCK)
+    if not is_ascii_block(content.text.data + content.text.n, n):
+        return 0
+    content.text.n += n
+    return 1
+
+
 cdef Status append(Content* content, Codec codec, uint32_t token) noexcept nogil:
     """One more id of the content."""
-    cdef const Tables* tables = &codec.ranks.tables
     cdef const uint8_t* bytes
     cdef Py_ssize_t found
-    cdef size_t start, n
+    cdef size_t n
     cdef int after
     content.delta = content.text.n
     content.replaced = False
     if content.blocked:
         return OK
-    if content.held.n == 0 and token < tables.n_ids:
-        start = u32_at(tables.token_starts, token, <size_t>tables.n_ids + 1)
-        n = tables.token_starts[token + 1] - start
-        if 0 < n <= BLOCK and start + BLOCK <= tables.n_token_bytes:
-            if reserve(&content.text, BLOCK) != OK:
-                return NO_MEMORY
-            count_steps(n)
-            memcpy(content.text.data + content.text.n, tables.token_bytes + start, BLOCK)
-            if is_ascii_block(content.text.data + content.text.n, n):
-                content.text.n += n
-                return OK
+    if content.held.n == 0:
+        after = put_ascii(content, &codec.ranks.tables, token)
+        if after:
+            return OK if after > 0 else NO_MEMORY
     if not codec.find_bytes(token, &bytes, &found):
         content.blocked = True
         return OK
@@ -250,14 +267,25 @@ cdef Status append(Content* content, Codec codec, uint32_t token) noexcept nogil
     return settle(content)
 
 
-cdef Status append_all(
-    Content* content, Codec codec, const uint32_t* ids, size_t n_ids,
+cdef inline void came_out(Came* came, size_t position) noexcept nogil:
+    if not came.out:
+        came.first = position
+        came.out = True
+    came.last = position
+
+
+cdef size_t append_all(
+    Content* content, Codec codec, const uint32_t* ids, size_t n_ids, size_t position, Came* came,
 ) noexcept nogil:
-    cdef size_t i
+    """Many ids; how many, which is 0 without memory."""
+    cdef size_t i, before
     for i in range(n_ids):
+        before = content.text.n
         if append(content, codec, ids[i]) != OK:
-            return NO_MEMORY
-    return OK
+            return 0
+        if content.text.n > before:
+            came_out(came, position + i)
+    return n_ids
 
 
 cdef Status complete(Content* content) noexcept nogil:
@@ -276,6 +304,106 @@ cdef Status complete(Content* content) noexcept nogil:
             content.held.n = content.held_from = 0
             return put_replacement(&content.text)
     return OK
+
+
+# --- repaired at once -----------------------------------------------------------------------------
+
+cdef Status note(Repairs* repairs, size_t start, size_t stop) noexcept nogil:
+    if repairs.capacity - repairs.n < 2:
+        if grow(<void**>&repairs.spans, &repairs.capacity, repairs.n + 2, sizeof(size_t)) != OK:
+            return NO_MEMORY
+    repairs.spans[repairs.n] = start
+    repairs.spans[repairs.n + 1] = stop
+    repairs.n += 2
+    return OK
+
+
+cdef Status mend(
+    Content* content, Codec codec, uint32_t token, size_t position, Repairs* repairs,
+) noexcept nogil:
+    """One more id of the content; one without bytes adds nothing."""
+    cdef const uint8_t* bytes
+    cdef Py_ssize_t found
+    cdef int done
+    content.delta = content.text.n
+    if content.held.n == 0 and content.n_dropped == 0:
+        done = put_ascii(content, &codec.ranks.tables, token)
+        if done:
+            return OK if done > 0 else NO_MEMORY
+    if not codec.find_bytes(token, &bytes, &found):
+        return OK
+    return mend_bytes(content, bytes, found, position, repairs)
+
+
+cdef size_t mend_all(
+    Content* content, Codec codec, const uint32_t* ids, size_t n_ids, size_t position,
+    Repairs* repairs, Came* came,
+) noexcept nogil:
+    """Many ids, up to the first with something to repair; how many, which is 0 without memory."""
+    cdef size_t i, before
+    for i in range(n_ids):
+        before = content.text.n
+        if mend(content, codec, ids[i], position + i, repairs) != OK:
+            return 0
+        if content.text.n > before:
+            came_out(came, position + i)
+        if repairs.n:
+            return i + 1
+    return n_ids
+
+
+cdef Status mend_bytes(
+    Content* content, const uint8_t* bytes, size_t n, size_t position, Repairs* repairs,
+) noexcept nogil:
+    cdef size_t at = 0
+    cdef size_t n_held = content.held.n
+    cdef size_t length, last, k
+    cdef size_t held_at[3]
+    cdef int after = 1
+    if content.n_dropped:
+        length = min(content.n_dropped, n)
+        content.n_dropped -= length
+        bytes += length
+        n -= length
+    if n_held == 0 and well_formed(bytes, n, &after) == n:
+        return put(&content.text, bytes, n)
+    # held:  from ids before, at most three bytes | of this id
+    if put(&content.held, bytes, n) != OK:
+        return NO_MEMORY
+    n = content.held.n
+    while at < n:
+        length = well_formed(content.held.data + at, n - at, &after)
+        if put(&content.text, content.held.data + at, length) != OK:
+            return NO_MEMORY
+        at += length
+        if after >= 0:
+            break
+        last = at + <size_t>-after - 1
+        if put_replacement(&content.text) != OK:
+            return NO_MEMORY
+        if note(repairs, content.held_at[at] if at < n_held else position,
+                (content.held_at[last] if last < n_held else position) + 1) != OK:
+            return NO_MEMORY
+        at = last + 1
+    # What is left is the beginning of a character: three bytes at most.
+    for k in range(n - at):
+        held_at[k] = content.held_at[at + k] if at + k < n_held else position
+        content.held.data[k] = content.held.data[at + k]
+    content.held_at = held_at
+    content.held.n = n - at
+    return OK
+
+
+cdef Status complete_mending(Content* content, Repairs* repairs) noexcept nogil:
+    """The content ends here: a character that has begun is ill-formed."""
+    cdef size_t n = content.held.n
+    content.delta = content.text.n
+    if n == 0:
+        return OK
+    content.held.n = 0
+    if put_replacement(&content.text) != OK:
+        return NO_MEMORY
+    return note(repairs, content.held_at[0], content.held_at[n - 1] + 1)
 
 
 # --- UTF-8 -> str -------------------------------------------------------------------------------

@@ -7,29 +7,23 @@ get nonsense, and no more than that.
 
 The automaton
 
-    `TRANSITIONS` says what happens for a mode, a state and the kind of an id; the end of the stream
-    is one more kind. `Parser.act` does it. Nothing else decides. Strict and lenient are two tables:
-    they differ in one place.
+    `TRANSITIONS` (_transitions.h) says what happens for a mode, a state and the kind of an id; the
+    end of the stream is one more kind. `Parser.act` does it. Nothing else decides: strict, lenient
+    and recovering are three tables, which docs/design.md shows with what each action means.
 
-                    start     message   stop      other ids  end of stream
-    EXPECT_START    OPEN      REFUSE    REFUSE    REFUSE     IGNORE
-    HEADER          COLLECT   READ      COLLECT   COLLECT    CUT
-                       (lenient:        LEAVE)
-    CONTENT         APPEND    APPEND    FINISH    APPEND     FINISH
+    A parser starts in EXPECT_START; given a role it starts in HEADER (recovering: in PROMPTED), for
+    then `<|start|>` and the role are in the prompt. An error leaves the parser usable. An action
+    that only changes the state hands the id on to the new state (`act` says so).
 
-    OPEN     a header begins                     -> HEADER
-    COLLECT  the id is part of the header
-    READ     the header is read (header.py)      -> CONTENT; if it cannot be read, an error
-                                                 -> EXPECT_START, and the given role stays
-    LEAVE    the header was a message            -> EXPECT_START; if it cannot be read, an error
-    APPEND   the id is part of the content
-    FINISH   the message is complete             -> EXPECT_START
-    REFUSE   an error: only `<|start|>` may come here
-    CUT      an error: the stream ends inside a header
-    IGNORE   nothing
+Recovering
 
-    A parser starts in EXPECT_START; given a role it starts in HEADER, for then `<|start|>` and the
-    role are in the prompt. An error leaves the parser usable, in the state that the table names.
+    Ids of a header are kept until the header is over; recovery.py reads them. What it had to repair
+    waits in `noted` until it is known whether the ids become a message, and which.
+
+Events
+
+    `process_many` has them made; then each place that does something says so. Text is told where
+    anything else is, and at the end: its pieces depend on how the ids were cut, the rest does not.
 
 The content is put together in _content.pyx. Its newest part becomes a str when somebody reads it;
 reading the whole decodes only what is new since it was read last.
@@ -42,23 +36,29 @@ from cpython.number cimport PyNumber_Index
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF, Py_XDECREF
 from cpython.unicode cimport PyUnicode_DecodeUTF8
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
 from harmony._codec cimport Codec
 from harmony._codec cimport list_of as list_of_ids
 from harmony._content cimport (
-    NO_MEMORY, OK, Bytes, Content, Status, append, append_all, complete, content_steps,
-    copy_content, empty_content, forget_content_steps, free_content, grow, put, str_from,
-    unlocked_str,
+    NO_MEMORY, OK, Bytes, Came, Content, Repairs, Status, append, append_all, complete,
+    complete_mending, content_steps, copy_content, empty_content, forget_content_steps,
+    free_content, grow, mend, mend_all, mend_bytes, put, str_from, unlocked_str,
 )
 
+import numpy as np
 from pydantic import BaseModel
 
 from harmony.errors import HarmonyError, ParseError
-from harmony.header import read_bare_message, read_header
-from harmony.messages import Author, Message, TextContent
+from harmony.events import (
+    Diagnostic, DiagnosticKind, MessageHeader, ParseEvent, ParseEventKind,
+)
+from harmony.header import ROLE_IDS, read_bare_message, read_header
+from harmony.messages import Author, Role, TextContent
+from harmony.parsed import ParsedMessage, is_call
+from harmony.recovery import HeaderReader, Verdict, real_recipient
 
 cdef extern from "_memory.h" nogil:
     int HARMONY_BUILD_IS_DEBUG
@@ -102,40 +102,41 @@ cdef extern from *:
     object bare_instance(object model_class)
     long long small_int(PyObject* value)
 
-cdef extern from * nogil:
-    """
-    enum { STRICT, LENIENT, N_MODES };
-    enum { EXPECT_START, HEADER, CONTENT, N_STATES };
-    enum { ON_START, ON_MESSAGE, ON_STOP, ON_OTHER, ON_END, N_KINDS };
-    enum { IGNORE, REFUSE, OPEN, COLLECT, READ, LEAVE, CUT, APPEND, FINISH };
-
-    static const unsigned char TRANSITIONS[N_MODES][N_STATES][N_KINDS] = {
-        [STRICT] = {
-            /*                  start    message  stop     other    end */
-            [EXPECT_START] = {  OPEN,    REFUSE,  REFUSE,  REFUSE,  IGNORE },
-            [HEADER]       = {  COLLECT, READ,    COLLECT, COLLECT, CUT    },
-            [CONTENT]      = {  APPEND,  APPEND,  FINISH,  APPEND,  FINISH },
-        },
-        [LENIENT] = {
-            [EXPECT_START] = {  OPEN,    REFUSE,  REFUSE,  REFUSE,  IGNORE },
-            [HEADER]       = {  COLLECT, READ,    LEAVE,   COLLECT, CUT    },
-            [CONTENT]      = {  APPEND,  APPEND,  FINISH,  APPEND,  FINISH },
-        },
-    };
-    """
-    enum: STRICT, LENIENT
-    enum: EXPECT_START, HEADER, CONTENT
-    enum: ON_START, ON_MESSAGE, ON_STOP, ON_OTHER, ON_END
-    enum: IGNORE, REFUSE, OPEN, COLLECT, READ, LEAVE, CUT, APPEND, FINISH
-    const unsigned char TRANSITIONS[2][3][5]
+cdef extern from "_transitions.h" nogil:
+    enum: STRICT, LENIENT, RECOVER, N_MODES
+    enum: EXPECT_START, HEADER, CONTENT, PROMPTED, STARTED, LEAD, BARE, FULL, N_STATES
+    enum: ON_TEXT, ON_START, ON_CHANNEL, ON_CONSTRAIN, ON_MESSAGE, ON_STOP, ON_SPECIAL, ON_UNKNOWN
+    enum: ON_END, N_KINDS
+    enum: IGNORE, OPEN, COLLECT, READ, REFUSE, LEAVE, CUT, APPEND, FINISH
+    enum: SKIP, BEGIN, REPEAT, GATHER, JUDGE, RESCUE, MEND, DROP, REPLACE, BREAK, CLOSE, PASS
+    const unsigned char TRANSITIONS[3][8][9]
+    const char* MODE_NAMES[3]
+    const char* STATE_NAMES[8]
+    const char* KIND_NAMES[9]
+    const char* ACTION_NAMES[21]
 
 cdef enum:
-    # Ids of the tokens that the automaton knows; the rest of the vocabulary is text to it.
+    # Ids of the tokens that the automaton knows.
+    FIRST_SPECIAL_ID = 199998
     RETURN_ID = 200002
+    CONSTRAIN_ID = 200003
+    CHANNEL_ID = 200005
     START_ID = 200006
     END_ID = 200007
     MESSAGE_ID = 200008
     CALL_ID = 200012
+    LAST_SPECIAL_ID = 201088
+
+    # Parts of a message that ids are counted by.
+    REASONING = 0
+    ANSWER = 1
+    ARGUMENTS = 2
+
+    # Text that begins a header is looked at again whenever its ids have doubled, from so many on.
+    EXAMINE_FROM = 8
+    # What a header of more ids says is not remembered, nor what more headers say.
+    REMEMBERED_IDS = 64
+    REMEMBERED_HEADERS = 4096
 
     # Ids read from a list between two stretches without the interpreter lock: few enough that the
     # lock is held for 0.15 ms, enough that a waiting thread has the time to wake up and take it.
@@ -147,33 +148,43 @@ cdef enum:
     # Texts of more bytes than this become str without the lock.
     RELEASE_LOCK_ABOVE = 16384
 
-_KIND_NAMES = ("start", "message", "stop", "other", "end")
-_STATE_NAMES = ("EXPECT_START", "HEADER", "CONTENT")
-_ACTION_NAMES = (
-    "IGNORE", "REFUSE", "OPEN", "COLLECT", "READ", "LEAVE", "CUT", "APPEND", "FINISH",
-)
+cdef size_t NO_LIMIT = <size_t>-1
+cdef int64_t NO_TOKEN = -1
+
+# What recovery.py said about headers that came before: the same ids say the same.
+cdef dict _READINGS = {}
+cdef dict _VERDICTS = {}
 
 
-def transitions(bint strict):
-    """The table that a parser runs on: {(state, kind of id): action}, by name."""
+def transitions(str mode not None):
+    """The table of a mode ("STRICT", "LENIENT" or "RECOVER"): {(state, kind of id): action}, by
+    name, of the states that the mode has."""
+    cdef int i, state, kind, action
+    names = [MODE_NAMES[i].decode() for i in range(N_MODES)]
+    cdef int number = names.index(mode)
     table = {}
-    for state, state_name in enumerate(_STATE_NAMES):
-        for kind, kind_name in enumerate(_KIND_NAMES):
-            action = TRANSITIONS[STRICT if strict else LENIENT][<int>state][<int>kind]
-            table[state_name, kind_name] = _ACTION_NAMES[action]
+    for state in range(N_STATES if number == RECOVER else CONTENT + 1):
+        for kind in range(N_KINDS):
+            action = TRANSITIONS[number][state][kind]
+            table[STATE_NAMES[state].decode(), KIND_NAMES[kind].decode()] = (
+                ACTION_NAMES[action].decode())
     return table
 
 
 cdef inline int kind_of(uint32_t token) noexcept nogil:
-    if token < RETURN_ID or token > CALL_ID:
-        return ON_OTHER
+    if token < FIRST_SPECIAL_ID:
+        return ON_TEXT
     if token == START_ID:
         return ON_START
+    if token == CHANNEL_ID:
+        return ON_CHANNEL
+    if token == CONSTRAIN_ID:
+        return ON_CONSTRAIN
     if token == MESSAGE_ID:
         return ON_MESSAGE
     if token == RETURN_ID or token == END_ID or token == CALL_ID:
         return ON_STOP
-    return ON_OTHER
+    return ON_SPECIAL if token <= LAST_SPECIAL_ID else ON_UNKNOWN
 
 
 # --- ids that are kept --------------------------------------------------------------------------
@@ -201,6 +212,18 @@ cdef Status copy_ids(Ids* target, const Ids* source) noexcept nogil:
     return OK
 
 
+cdef Status append_ids(Ids* target, const Ids* source) noexcept nogil:
+    cdef size_t n = target.n + source.n
+    if n > target.capacity:
+        if grow(<void**>&target.data, &target.capacity, n, sizeof(uint32_t)) != OK:
+            return NO_MEMORY
+    if source.n:
+        count_steps(source.n)
+        memcpy(target.data + target.n, source.data, source.n * sizeof(uint32_t))
+    target.n = n
+    return OK
+
+
 # --- ids from outside ---------------------------------------------------------------------------
 
 cdef uint32_t id_from(object value, str argument) except? 0xFFFFFFFF:
@@ -223,6 +246,51 @@ cdef uint32_t id_from(object value, str argument) except? 0xFFFFFFFF:
     return <uint32_t>number
 
 
+cdef int gather(Ids* ids, object tokens) except -1:
+    """Any ids as uint32. The same errors."""
+    cdef const uint32_t[::1] array
+    cdef Py_ssize_t i = 0
+    cdef PyObject* value
+    cdef long long number
+    if not isinstance(tokens, (list, tuple)):
+        array = uint32_array(tokens)
+        if array is not None:
+            if array.shape[0]:
+                if grow(<void**>&ids.data, &ids.capacity, array.shape[0], sizeof(uint32_t)) != OK:
+                    raise MemoryError()
+                memcpy(ids.data, &array[0], array.shape[0] * sizeof(uint32_t))
+                ids.n = array.shape[0]
+            return 0
+        tokens = list(tokens)
+    if grow(<void**>&ids.data, &ids.capacity, len(tokens), sizeof(uint32_t)) != OK:
+        raise MemoryError()
+    # An __index__ method may change the list.
+    while i < PySequence_Fast_GET_SIZE(tokens) and <size_t>i < ids.capacity:
+        value = PySequence_Fast_GET_ITEM(tokens, i)
+        number = small_int(value)
+        if number < 0:
+            number = id_from(<object>value, "tokens")
+        ids.data[i] = <uint32_t>number
+        i += 1
+        ids.n = i
+    return 0
+
+
+def uint32_array(tokens):
+    """An array or a buffer of ids as uint32, without a Python int for each; None for everything
+    else, and for those with a mistake in them, which is then found on the ordinary way."""
+    if not isinstance(tokens, np.ndarray):
+        try:
+            tokens = np.asarray(memoryview(tokens))
+        except (TypeError, ValueError):
+            return None
+    if tokens.ndim != 1 or tokens.dtype.kind not in "iu":
+        return None
+    if tokens.size and (tokens.min() < 0 or tokens.max() > 0xFFFFFFFF):
+        return None
+    return np.ascontiguousarray(tokens, dtype=np.uint32)
+
+
 def check_ids(list ids not None):
     """Raise what feeding these ids would raise because of their types and sizes."""
     for token in ids:
@@ -239,41 +307,62 @@ cdef class Parser:
 
     def __cinit__(self):
         self.states = (None, None, None)
+        self.max_header = self.max_messages = NO_LIMIT
         self.forget()
 
-    def __init__(self, encoding, given_role, bint strict, tuple states not None):
-        """`states`: the members of StreamState, in the order of the table."""
+    def __init__(
+        self, encoding, given_role, int mode, tuple states not None,
+        max_header_tokens=None, max_messages=None,
+    ):
+        """`mode`: 0 strict, 1 lenient, 2 recovering. `states`: the members of StreamState, in the
+        order of the table. A limit is a positive int, or None."""
         if len(states) != 3:
             raise ValueError("there are three states")
+        if not 0 <= mode < N_MODES:
+            raise ValueError("there are three modes")
         if not isinstance(encoding._codec, Codec):
             raise TypeError(f"{encoding!r} is no encoding")
         self.codec = encoding._codec
         self.encoding = encoding
         self.states = states
-        self.mode = STRICT if strict else LENIENT
-        self.given_role = given_role
+        self.mode = mode
+        self.hint = given_role
+        self.max_header = NO_LIMIT if max_header_tokens is None else max_header_tokens
+        self.max_messages = NO_LIMIT if max_messages is None else max_messages
+        self.reader = HeaderReader(self.codec.decode_bytes, given_role) if mode == RECOVER else None
         self.forget()
 
     def __dealloc__(self):
         free(self.header.data)
         free(self.tokens.data)
+        free(self.repairs.spans)
         free_content(&self.content)
         Py_XDECREF(self.joined)
 
     cdef int forget(self) except -1:
         """Go back to the beginning of a stream."""
-        self.n_read = self.content_start = 0
-        self.header.n = self.tokens.n = 0
+        self.n_read = self.content_start = self.header_start = 0
+        self.header.n = self.tokens.n = self.repairs.n = 0
         self.ends, self.finished, self.handed_out = [], [], []
+        self.noted, self.reported, self.shown_diagnostics = [], [], []
+        self.over_limit = NO_LIMIT
+        memset(self.counts, 0, sizeof(self.counts))
         self.fields = None
+        self.events = None
+        self.given_role = self.hint
         self.forget_content()
-        return self.enter(EXPECT_START if self.given_role is None else HEADER)
+        if self.given_role is None:
+            return self.enter(EXPECT_START)
+        return self.enter(PROMPTED if self.mode == RECOVER else HEADER)
 
     cdef int forget_content(self) except -1:
         empty_content(&self.content)
         Py_XDECREF(self.joined)
         self.joined = NULL
         self.n_joined = 0
+        self.told = self.n_controls = 0
+        self.is_announced = False
+        self.delta_stop = 0
         return 0
 
     # feeding
@@ -283,7 +372,7 @@ cdef class Parser:
 
         Raises HarmonyError (a ParseError) where the id is not allowed, or if it ends a header that
         cannot be read; the parser stays usable. TypeError or OverflowError for what is no id, which
-        changes nothing.
+        changes nothing. A recovering parser raises no HarmonyError.
         """
         cdef long long number = small_int(<PyObject*>token)
         if number < 0:
@@ -293,6 +382,38 @@ cdef class Parser:
         self.step(<uint32_t>number)
         return self
 
+    def process_many(self, tokens):
+        """Feed many ids: any iterable of integers, or an integer buffer. Returns a list of
+        ParseEvent: what happened at these ids, in order.
+
+        Text that comes out id after id is one delta; where deltas are cut depends on how the ids
+        were, nothing else does. Raises what `process` raises, at the same id: the ids behind it are
+        not fed, and the `events` of the error are those of the ids before. TypeError or
+        OverflowError for what is no id: then none is fed.
+        """
+        cdef Ids ids
+        cdef size_t n_before
+        cdef list events = []
+        memset(&ids, 0, sizeof(Ids))
+        try:
+            gather(&ids, tokens)
+            n_before = self.n_read
+            self.begin_telling(events)
+            try:
+                self.run(ids.data, ids.n)
+            finally:
+                ids.n = min(ids.n, self.n_read - n_before)
+                if append_ids(&self.tokens, &ids) != OK:
+                    raise MemoryError()
+            self.tell_text()
+        except ParseError as error:
+            error.events = events
+            raise
+        finally:
+            free(ids.data)
+            self.events = None
+        return events
+
     def process_eos(self):
         """Tell the end of the stream: content that is open becomes a message. Returns the parser.
 
@@ -300,6 +421,19 @@ cdef class Parser:
         """
         self.end()
         return self
+
+    def finish(self):
+        """`process_eos` for those who read events: returns the list of ParseEvent."""
+        cdef list events = []
+        self.begin_telling(events)
+        try:
+            self.end()
+        except ParseError as error:
+            error.events = events
+            raise
+        finally:
+            self.events = None
+        return events
 
     def _feed_all(self, sequence):
         """Feed a list, a tuple or a uint32 array, without recording it in `tokens`.
@@ -376,97 +510,211 @@ cdef class Parser:
                 except ParseError:
                     pass
 
+    def _restart(self, given_role):
+        """Forget the stream; the next one begins with a message of `given_role`."""
+        self.hint = given_role
+        if self.mode == RECOVER:
+            self.reader = HeaderReader(self.codec.decode_bytes, given_role)
+        self.forget()
+
     # the automaton
 
     cdef int run(self, const uint32_t* ids, size_t n_ids) except -1:
         """Feed ids that the caller keeps and nobody else changes; stops at the first error."""
         cdef size_t at = 0
         cdef size_t stop
-        cdef Content content
-        cdef Codec codec
-        cdef Status status
-        cdef const unsigned char* in_content = TRANSITIONS[self.mode][<int>CONTENT]
+        cdef int action
+        cdef const unsigned char* in_this_state
         while at < n_ids:
-            if self.state != CONTENT:
+            in_this_state = TRANSITIONS[self.mode][self.state]
+            action = in_this_state[kind_of(ids[at])]
+            if action != APPEND and action != MEND:
                 self.step(ids[at])
                 at += 1
                 continue
-            stop = at
-            while stop < n_ids and in_content[kind_of(ids[stop])] == APPEND:
+            stop = at + 1
+            while stop < n_ids and in_this_state[kind_of(ids[stop])] == action:
                 stop += 1
-            if stop - at > RUN_WITHOUT_LOCK:
-                # Another thread may feed this parser meanwhile. It then finds no content; what it
-                # makes of that is thrown away.
-                codec = self.codec
-                content = self.content
-                memset(&self.content, 0, sizeof(Content))
-                with nogil:
-                    status = append_all(&content, codec, ids + at, stop - at)
-                free_content(&self.content)
-                self.content = content
-            else:
-                status = append_all(&self.content, self.codec, ids + at, stop - at)
-            self.n_read += stop - at
-            at = stop
-            if status != OK:
-                raise MemoryError()
-            if at < n_ids:
-                self.step(ids[at])
-                at += 1
+            at += self.run_text(ids + at, stop - at, action == MEND)
         return 0
+
+    cdef size_t run_text(self, const uint32_t* ids, size_t n_ids, bint mending) except 0:
+        """Put ids into the content; how many of them."""
+        cdef Content content
+        cdef Repairs repairs
+        cdef Came came
+        cdef Codec codec
+        cdef size_t n_done
+        cdef size_t position = self.n_read
+        came.out = False
+        if n_ids > RUN_WITHOUT_LOCK:
+            # Another thread may feed this parser meanwhile. It then finds no content; what it
+            # makes of that is thrown away.
+            codec = self.codec
+            content, repairs = self.content, self.repairs
+            memset(&self.content, 0, sizeof(Content))
+            memset(&self.repairs, 0, sizeof(Repairs))
+            with nogil:
+                if mending:
+                    n_done = mend_all(&content, codec, ids, n_ids, position, &repairs, &came)
+                else:
+                    n_done = append_all(&content, codec, ids, n_ids, position, &came)
+            free_content(&self.content)
+            free(self.repairs.spans)
+            self.content, self.repairs = content, repairs
+        elif mending:
+            n_done = mend_all(
+                &self.content, self.codec, ids, n_ids, position, &self.repairs, &came)
+        else:
+            n_done = append_all(&self.content, self.codec, ids, n_ids, position, &came)
+        if n_done == 0:
+            raise MemoryError()
+        self.n_read += n_done
+        if came.out:
+            self.came_out(came.first, came.last)
+        if self.repairs.n:
+            self.note_repairs()
+        return n_done
 
     cdef int step(self, uint32_t token) except -1:
         cdef int action = TRANSITIONS[self.mode][self.state][kind_of(token)]
+        cdef size_t position = self.n_read
         self.n_read += 1
         if action == APPEND:
             if append(&self.content, self.codec, token) != OK:
                 raise MemoryError()
             return 0
-        return self.act(action, token)
+        if action == MEND:
+            if mend(&self.content, self.codec, token, position, &self.repairs) != OK:
+                raise MemoryError()
+            if self.repairs.n:
+                self.note_repairs()
+            return 0
+        while self.act(action, token, position):
+            action = TRANSITIONS[self.mode][self.state][kind_of(token)]
+        return 0
 
     cdef int end(self) except -1:
         cdef Py_ssize_t n_ends = len(self.ends)
         # Twice at one place is the same as once.
         if n_ends == 0 or self.ends[n_ends - 1] != self.n_read:
             self.ends.append(self.n_read)
-        return self.act(TRANSITIONS[self.mode][self.state][ON_END], 0)
+        self.act(TRANSITIONS[self.mode][self.state][ON_END], NO_TOKEN, self.n_read)
+        return 0
 
-    cdef int act(self, int action, uint32_t token) except -1:
-        """Do what the table says. `token`: the id, if it was one."""
-        if action == COLLECT:
-            if push(&self.header, token) != OK:
-                raise MemoryError()
-        elif action == OPEN:
-            self.header.n = 0
-            self.enter(HEADER)
-        elif action == READ:
-            self.open_content()
-        elif action == FINISH:
-            self.finish_message()
+    cdef bint act(self, int action, int64_t token, size_t position) except -1:
+        """Do what the table says. `token`: the id at `position`, or NO_TOKEN at the end of the
+        stream. Whether the id is to be looked at again, in the state that is entered."""
+        if action == COLLECT or action == GATHER or action == REPEAT:
+            return self.collect(action, token, position)
+        if action == OPEN:
+            return self.open_header(token, position)
+        if action == READ:
+            self.take_header(position)
+        elif action == FINISH or action == CLOSE:
+            self.finish_message(token, position)
         elif action == LEAVE:
-            self.leave_header(token)
+            self.leave_header(token, position)
         elif action == REFUSE:
             problem = f"Unexpected token {token} while expecting start token {START_ID}"
             raise self.located(ParseError(problem), EXPECT_START, token)
         elif action == CUT:
-            problem = "Unexpected EOS while waiting for message header to complete"
-            raise self.located(ParseError(problem), HEADER, None)
-        return 0
+            return self.cut_header()
+        elif action == BEGIN:
+            self.header.n = 0
+            self.header_start = position
+            self.enter(LEAD)
+            return True
+        elif action == JUDGE:
+            return self.judge(token, position)
+        elif action == RESCUE:
+            return self.rescue(token, position, False)
+        elif action == BREAK:
+            self.finish_message(token, position)
+            return True
+        elif action == SKIP:
+            self.enter(EXPECT_START)
+            self.note(_UNKNOWN_TOKEN if token > LAST_SPECIAL_ID else _REPEATED_TERMINATOR,
+                      position, position + 1, "")
+            self.settle(None)
+        elif action == MEND or action == DROP or action == REPLACE:
+            self.add_to_content(action, token, position)
+        elif action == PASS:
+            self.exceed_messages(position)
+        return False
 
     cdef int enter(self, int state) except -1:
         """Change the state; outside content there is nothing to show but the given role."""
         self.state = state
-        self.shown_state = self.states[state]
-        if state == CONTENT:
+        if state == CONTENT or state == BARE:
+            self.shown_state = self.states[CONTENT]
             (self.shown_role, _, self.shown_channel, self.shown_recipient,
              self.shown_content_type) = self.fields
         else:
+            self.shown_state = self.states[
+                EXPECT_START if state == EXPECT_START or state == FULL else HEADER]
             self.shown_role = self.given_role
             self.shown_channel = self.shown_recipient = self.shown_content_type = None
         return 0
 
-    cdef int open_content(self) except -1:
+    # headers
+
+    cdef bint open_header(self, int64_t token, size_t position) except -1:
+        """`<|start|>` came."""
+        cdef bint is_recovering = self.mode == RECOVER
+        if not is_recovering and <size_t>len(self.finished) >= self.max_messages:
+            problem = f"more than max_messages={self.max_messages} messages"
+            raise self.located(ParseError(problem), EXPECT_START, token)
+        self.header.n = 0
+        self.header_start = position
+        if not is_recovering:
+            self.enter(HEADER)
+            return False
+        if self.state == PROMPTED:
+            self.note(_REPEATED_START, position, position + 1, "")
+        if push(&self.header, <uint32_t>token) != OK:
+            raise MemoryError()
+        self.enter(STARTED)
+        return False
+
+    cdef bint collect(self, int action, int64_t token, size_t position) except -1:
+        """One more id of the header."""
+        cdef size_t n
+        if self.header.n >= self.max_header:
+            return self.exceed_header(token, position)
+        if push(&self.header, <uint32_t>token) != OK:
+            raise MemoryError()
+        if action == REPEAT:
+            self.note(_REPEATED_START, position, position + 1, "")
+        elif action == GATHER:
+            if self.state == STARTED:
+                self.enter(LEAD)
+            n = self.header.n
+            if n >= EXAMINE_FROM and n & (n - 1) == 0 and self.reader.is_content(self.ids()):
+                return self.rescue(NO_TOKEN, position + 1, True)
+        return False
+
+    cdef bint exceed_header(self, int64_t token, size_t position) except -1:
+        """The header is longer than it may be."""
+        if self.mode != RECOVER:
+            problem = f"a header of more than max_header_tokens={self.max_header} ids"
+            self.header.n = 0
+            self.enter(EXPECT_START)
+            raise self.located(ParseError(problem), HEADER, token)
+        self.note(_LIMIT, position, position, "")
+        self.rescue(NO_TOKEN, position, True)
+        return True
+
+    cdef list ids(self):
+        return list_of(self.codec, &self.header)
+
+    cdef bytes header_key(self):
+        return (<const char*>self.header.data)[:self.header.n * sizeof(uint32_t)]
+
+    cdef int take_header(self, size_t position) except -1:
         """`<|message|>` came: read the header."""
+        if self.mode == RECOVER:
+            return self.take_any_header(position)
         text, problem = self.header_text()
         self.header.n = 0
         self.enter(EXPECT_START)
@@ -478,36 +726,219 @@ cdef class Parser:
         except ParseError as error:
             raise self.located(error, HEADER, MESSAGE_ID)
         self.given_role = None
+        return self.open_content(CONTENT, fields, position + 1)
+
+    cdef int take_any_header(self, size_t position) except -1:
+        """The same for a recovering parser: whatever stands there, it is a header."""
+        cdef bint is_prompted = self.header_start == 0 and self.hint is not None
+        cdef const unsigned char[::1] text
+        cdef bint is_short = self.header.n <= REMEMBERED_IDS
+        reading = key = None
+        if is_short:
+            key = self.hint, is_prompted, self.header_key() if self.header.n else b""
+            reading = _READINGS.get(key)
+        if reading is None:
+            reading = self.reader.read_header(self.ids(), is_prompted)
+            if is_short:
+                remember(_READINGS, key, reading)
+        fields, prefix, reports = reading
+        self.given_role = None
+        self.open_content(CONTENT, fields, position + 1)
+        if reports:
+            self.note_reports(reports, self.header_start)
+        for index, part in prefix:
+            text = part
+            self.mend_with(&text[0], text.shape[0], self.header_start + <size_t>index)
+        return 0
+
+    cdef int open_content(self, int state, tuple fields, size_t position) except -1:
+        """The content begins at `position`."""
         self.fields = fields
         self.forget_content()
-        self.content_start = self.n_read
-        return self.enter(CONTENT)
+        self.content_start = position
+        return self.enter(state)
 
-    cdef int leave_header(self, uint32_t token) except -1:
+    cdef bint judge(self, int64_t token, size_t position) except -1:
+        """The first marker of a header came: does the text before it belong to the header?"""
+        cdef size_t n = self.header.n
+        verdict = _IS_HEADER
+        if n and not (self.header.data[0] == START_ID and (
+                n == 1 or n == 2 and self.header.data[1] in _ROLE_WORDS)):
+            key = self.header_key() if n <= REMEMBERED_IDS else None
+            verdict = _VERDICTS.get(key)
+            if verdict is None:
+                verdict = self.reader.judge(self.ids())
+                if key is not None:
+                    remember(_VERDICTS, key, verdict)
+        if verdict == _IS_CONTENT:
+            return self.rescue(token, position, False)
+        if verdict == _IS_NOTHING and self.header.data[0] != START_ID:
+            self.note(_SKIPPED_TEXT, self.header_start, position,
+                      self.reader.shown(self.ids()))
+            self.settle(None)
+            self.header.n = 0
+            self.header_start = position
+        self.enter(HEADER)
+        return True
+
+    cdef bint rescue(self, int64_t token, size_t position, bint stays_open) except -1:
+        """A header ends without `<|message|>` at `position`, with `token`: read what is in it.
+
+        `stays_open`: nothing ended it; if its last part is content, that goes on.
+        """
+        cdef bint is_end = token == NO_TOKEN and not stays_open
+        cdef bint is_stop = token != NO_TOKEN and kind_of(<uint32_t>token) == ON_STOP
+        cdef size_t base = self.header_start
+        cdef size_t i, start, stop
+        cdef Ids ids = self.header
+        cdef int kind
+        pieces = self.reader.read_front(self.ids(), at_end_of_stream=is_end, is_stopped=is_stop)
+        # From here on `header` may be used for another one.
+        memset(&self.header, 0, sizeof(Ids))
+        self.given_role = None
+        self.enter(EXPECT_START)
+        try:
+            for piece in pieces:
+                fields, start, stop, content, n_dropped, reports = piece
+                if self.state == FULL:
+                    self.exceed_messages(base + start)
+                    break
+                self.note_reports(reports, base)
+                self.header_start = base + start
+                if fields is None:
+                    self.settle(None)
+                    continue
+                self.open_content(BARE, fields, base + <size_t>content)
+                self.content.n_dropped = n_dropped
+                for i in range(<size_t>content, stop):
+                    kind = kind_of(ids.data[i])
+                    self.add_to_content(TRANSITIONS[RECOVER][CONTENT][kind], ids.data[i], base + i)
+                if stop < ids.n:
+                    self.finish_message(CHANNEL_ID, base + stop)
+                elif not stays_open:
+                    self.finish_message(token, position)
+        finally:
+            free(ids.data)
+        return token != NO_TOKEN and not is_stop
+
+    cdef bint cut_header(self) except -1:
+        """The stream ends where a header has begun."""
+        if self.mode == RECOVER:
+            # In the prompt: there is nothing to read.
+            self.enter(EXPECT_START)
+            self.note(_TRUNCATED_HEADER, self.n_read, self.n_read, "")
+            self.settle(None)
+            return False
+        problem = "Unexpected EOS while waiting for message header to complete"
+        raise self.located(ParseError(problem), HEADER, None)
+
+    cdef int leave_header(self, int64_t token, size_t position) except -1:
         """A stop token came in a header: with a given role, its text is a message."""
         if self.given_role is not None and self.header.n:
             text, problem = self.header_text()
             if text is None:
                 raise self.located(ParseError(str(problem)), HEADER, token) from problem
             try:
-                message = read_bare_message(text, self.given_role)
+                fields, content = read_bare_message(text, self.given_role)
             except ParseError as error:
                 raise self.located(error, HEADER, token)
-            self.finished.append(message)
+            self.open_content(CONTENT, fields, self.header_start)
+            written = content.encode()
+            if put(&self.content.text, <const uint8_t*><char*>written, len(written)) != OK:
+                raise MemoryError()
+            self.came_out(self.header_start, position - 1)
+            self.given_role = None
+            self.finish_message(token, position)
         self.header.n = 0
         self.given_role = None
         return self.enter(EXPECT_START)
 
-    cdef int finish_message(self) except -1:
-        """The content ends: keep the message."""
-        if complete(&self.content) != OK:
+    # content
+
+    cdef int add_to_content(self, int action, uint32_t token, size_t position) except -1:
+        """One id in the content of a recovering parser."""
+        cdef const uint8_t* bytes
+        cdef Py_ssize_t n
+        if action == DROP:
+            self.n_controls += 1
+            return self.note(_CONTROL_IN_CONTENT, position, position + 1, "")
+        if action == REPLACE:
+            self.mend_with(<const uint8_t*>b"\xef\xbf\xbd", 3, position)
+            return self.note(_UNKNOWN_TOKEN, position, position + 1, str(token))
+        if self.codec.find_bytes(token, &bytes, &n):
+            self.mend_with(bytes, n, position)
+        return 0
+
+    cdef int mend_with(self, const uint8_t* bytes, size_t n, size_t position) except -1:
+        """Put bytes that belong to the id at `position` into the content."""
+        cdef size_t before = self.content.text.n
+        if mend_bytes(&self.content, bytes, n, position, &self.repairs) != OK:
             raise MemoryError()
+        if self.content.text.n > before:
+            self.came_out(position, position)
+        if self.repairs.n:
+            self.note_repairs()
+        return 0
+
+    cdef int finish_message(self, int64_t token, size_t position) except -1:
+        """The content ends at `position`: with a stop, with what begins another message, or with
+        the stream. Keep the message, or drop it if nothing was in it."""
+        cdef size_t before = self.content.text.n
+        cdef size_t stop = position
+        cdef bint is_stop = token != NO_TOKEN and kind_of(<uint32_t>token) == ON_STOP
+        cdef Status status
+        if self.mode == RECOVER:
+            status = complete_mending(&self.content, &self.repairs)
+        else:
+            status = complete(&self.content)
+        if status != OK:
+            raise MemoryError()
+        if self.content.text.n > before:
+            self.came_out(position - 1, position - 1)
+        if self.repairs.n:
+            self.note_repairs()
+        if is_stop:
+            stop += 1
+        elif token == START_ID or token == CHANNEL_ID:
+            if self.content.text.n == 0:
+                self.note(_EMPTY_MESSAGE_DROPPED, self.header_start, stop,
+                          self.reader.shown(self.ids()))
+                self.settle(None)
+                self.fields = None
+                self.forget_content()
+                return self.enter(EXPECT_START)
+            self.note(_UNTERMINATED_MESSAGE, stop, stop, "")
+        _, name, channel, _, content_type = self.fields
+        if token == CALL_ID and self.mode == RECOVER and name is not None and name != "tool":
+            # What looked like a tool's own message is a call to it.
+            self.note(_RECIPIENT_REPAIRED, self.header_start, stop, name)
+            self.fields = (
+                Role.ASSISTANT, None, channel, real_recipient(name, "assistant"), content_type)
+        self.counts[part_of(self.fields)] += position - self.content_start - self.n_controls
+        self.tell_text()
+        self.announce()
+        self.settle(len(self.finished))
         fields = self.fields
         self.fields = None
         self.enter(EXPECT_START)
         text = self.content_text()
-        self.finished.append((fields, text))
+        self.fields = fields
+        self.keep(text, token if is_stop else NO_TOKEN, stop)
+        self.fields = None
         return self.forget_content()
+
+    cdef int keep(self, str text, int64_t token, size_t stop) except -1:
+        """The message is complete."""
+        end_token = None if token == NO_TOKEN else token
+        kept = (self.fields, text, (end_token is not None, end_token, (self.header_start, stop)))
+        self.finished.append(kept)
+        if self.mode == RECOVER and <size_t>len(self.finished) >= self.max_messages:
+            self.enter(FULL)
+        if self.events is not None:
+            self.events.append(event_of(
+                _MESSAGE_END, len(self.finished) - 1, (self.header_start, stop),
+                None, None, message_of(_MODEL_SLOTS, kept), None))
+        return 0
 
     cdef tuple header_text(self):
         """(text of the header, None), or (None, the HarmonyError that says why there is none)."""
@@ -567,6 +998,97 @@ cdef class Parser:
         error.position = self.n_read if token is None else self.n_read - 1
         return error
 
+    # diagnostics and events
+
+    cdef bint is_in_content(self) noexcept:
+        return self.state == CONTENT or self.state == BARE
+
+    cdef int note(self, object kind, size_t start, size_t stop, str text) except -1:
+        """A repair. It belongs to a message as soon as that has text."""
+        self.tell_text()
+        self.noted.append((kind, start, stop, text))
+        if self.content.text.n and self.is_in_content():
+            self.settle(len(self.finished))
+        return 0
+
+    cdef int note_reports(self, tuple reports, size_t base) except -1:
+        for kind, start, stop, text in reports:
+            self.noted.append((kind, base + <size_t>start, base + <size_t>stop, text))
+        return 0
+
+    cdef int note_repairs(self) except -1:
+        cdef size_t i, n = self.repairs.n
+        self.repairs.n = 0
+        for i in range(0, n, 2):
+            self.note(_INVALID_UTF8, self.repairs.spans[i], self.repairs.spans[i + 1], "\ufffd")
+        return 0
+
+    cdef int settle(self, object message_index) except -1:
+        """It is known what the ids of all that was noted belong to."""
+        noted = self.noted
+        if not noted:
+            return 0
+        self.noted = []
+        for kind, start, stop, text in noted:
+            self.report((kind, start, stop, message_index, text))
+        return 0
+
+    cdef int report(self, tuple made) except -1:
+        self.reported.append(made)
+        if self.events is not None:
+            self.events.append(event_of(
+                _DIAGNOSTIC, made[3], (made[1], made[2]), None, None, None, diagnostic_of(made)))
+        return 0
+
+    cdef int exceed_messages(self, size_t position) except -1:
+        """No more messages: the rest of the stream is skipped."""
+        if self.over_limit == NO_LIMIT:
+            self.over_limit = position
+            self.settle(None)
+            if self.events is not None:
+                self.events.append(event_of(
+                    _DIAGNOSTIC, None, (position, position + 1), None, None, None,
+                    diagnostic_of((_LIMIT, position, position + 1, None, ""))))
+        return 0
+
+    cdef int begin_telling(self, list events) except -1:
+        """From here on what happens is told; what has happened is not."""
+        self.delta_stop = 0
+        if self.is_in_content() and self.content.text.n:
+            self.told = self.content.text.n
+            self.is_announced = True
+            self.settle(len(self.finished))
+        self.events = events
+        return 0
+
+    cdef int came_out(self, size_t first, size_t last) except -1:
+        """Text came out at ids from `first` to `last`."""
+        if self.delta_stop == 0:
+            self.delta_start = first
+        self.delta_stop = last + 1
+        return 0
+
+    cdef int announce(self) except -1:
+        """Tell that a message begins, and what was noted of its header."""
+        if self.events is not None and not self.is_announced:
+            self.is_announced = True
+            self.events.append(event_of(
+                _MESSAGE_START, len(self.finished), (self.header_start, self.content_start),
+                new_tuple(MessageHeader, self.fields), None, None, None))
+            self.settle(len(self.finished))
+        return 0
+
+    cdef int tell_text(self) except -1:
+        """Tell what has come out and has not been told."""
+        if self.events is not None and self.content.text.n > self.told:
+            self.announce()
+            self.events.append(event_of(
+                _DELTA, len(self.finished), (self.delta_start, self.delta_stop),
+                None, str_from(&self.content.text, self.told), None, None))
+            self.told = self.content.text.n
+            self.delta_stop = 0
+        return 0
+
     # reading
 
     @property
@@ -598,7 +1120,7 @@ cdef class Parser:
     @property
     def last_content_delta(self):
         """The text that the newest id added to the content, or None if it added none."""
-        if self.state != CONTENT or self.content.delta == self.content.text.n:
+        if not self.is_in_content() or self.content.delta == self.content.text.n:
             return None
         return str_from(&self.content.text, self.content.delta)
 
@@ -609,7 +1131,7 @@ cdef class Parser:
         Only what is new since it was read last is decoded and put behind the str of then; that str
         is copied first if the caller still holds it.
         """
-        return self.content_text() if self.state == CONTENT else ""
+        return self.content_text() if self.is_in_content() else ""
 
     @property
     def messages(self):
@@ -617,8 +1139,7 @@ cdef class Parser:
         cdef Py_ssize_t n
         while len(self.handed_out) < len(self.finished):
             n = len(self.handed_out)
-            header, text = self.finished[n]
-            message = message_of(_MODEL_SLOTS, header, text)
+            message = message_of(_MODEL_SLOTS, self.finished[n])
             if len(self.handed_out) == n:
                 self.handed_out.append(message)
             if n % MESSAGES_BETWEEN_TURNS == MESSAGES_BETWEEN_TURNS - 1:
@@ -631,8 +1152,45 @@ cdef class Parser:
         """Every id fed so far, those that were refused included: a new list each time."""
         return list_of(self.codec, &self.tokens)
 
+    @property
+    def diagnostics(self):
+        """What a recovering parser had to repair so far: a new list of Diagnostic each time.
+
+        What is noted of a message comes when it is known that it is one: with its first text.
+        """
+        if self.is_in_content() and self.content.text.n:
+            self.settle(len(self.finished))
+        shown = self.shown_diagnostics
+        while len(shown) < len(self.reported):
+            shown.append(diagnostic_of(self.reported[len(shown)]))
+        if self.over_limit == NO_LIMIT:
+            return shown[:]
+        return [*shown, diagnostic_of((_LIMIT, self.over_limit, self.n_read, None, ""))]
+
+    @property
+    def token_counts(self):
+        """How many of the ids fed so far were reasoning, content, tool arguments, and markup
+        (`control`): a new dict. Each id is in one of the four.
+
+        Reasoning is the content of messages of the assistant on the analysis channel, arguments
+        that of its calls to tools, content that of all other messages. An open message counts as
+        what its header says.
+        """
+        cdef Py_ssize_t n[3]
+        memcpy(n, self.counts, sizeof(n))
+        if self.is_in_content():
+            n[<int>part_of(self.fields)] += self.n_read - self.content_start - self.n_controls
+        return {
+            "reasoning": n[<int>REASONING], "content": n[<int>ANSWER],
+            "tool_arguments": n[<int>ARGUMENTS],
+            "control": self.n_read - n[<int>REASONING] - n[<int>ANSWER] - n[<int>ARGUMENTS],
+        }
+
     def _header_tokens(self):
-        return list_of(self.codec, &self.header)
+        ids = self.ids()
+        while ids and ids[0] == START_ID and self.mode == RECOVER:
+            ids.pop(0)
+        return ids
 
     def _fields(self):
         """The Header of the message whose content is being read, in the state CONTENT."""
@@ -646,6 +1204,8 @@ cdef class Parser:
         chunks = []
         if self.codec is None:
             return chunks
+        if self.mode == RECOVER:
+            return [self.content_text()]
         memset(&again, 0, sizeof(Content))
         try:
             for i in range(self.content_start, min(self.n_read, self.tokens.n)):
@@ -679,9 +1239,13 @@ cdef class Parser:
         twin.content_start = self.content_start
         twin.n_read = self.n_read
         twin.encoding, twin.codec, twin.states = self.encoding, self.codec, self.states
-        twin.mode = self.mode
+        twin.mode, twin.hint, twin.reader = self.mode, self.hint, self.reader
+        twin.max_header, twin.max_messages = self.max_header, self.max_messages
         twin.fields, twin.given_role = self.fields, self.given_role
+        twin.header_start, twin.n_controls = self.header_start, self.n_controls
+        twin.over_limit, twin.counts = self.over_limit, self.counts
         twin.ends, twin.finished = self.ends[:], self.finished[:]
+        twin.noted, twin.reported = self.noted[:], self.reported[:]
         twin.enter(self.state)
 
     def _recipe(self):
@@ -736,20 +1300,79 @@ cdef class _ModelSlots:
         return model
 
 
-cdef object message_of(_ModelSlots slots, tuple header, str text):
-    """A new Message."""
-    role, name, channel, recipient, content_type = header
+cdef object message_of(_ModelSlots slots, tuple kept):
+    """A new ParsedMessage."""
+    (role, name, channel, recipient, content_type), text, origin = kept
     count_steps(1)
-    return slots.model(Message, {
+    message = slots.model(ParsedMessage, {
         "author": slots.model(Author, {"role": role, "name": name}),
         "content": [slots.model(TextContent, {"text": text})],
         "channel": channel,
         "recipient": recipient,
         "content_type": content_type,
     })
+    set_slot(slots.private, message, {"_origin": origin})
+    return message
 
 
 _MODEL_SLOTS = _ModelSlots()
+
+
+# --- diagnostics and events -----------------------------------------------------------------------
+
+cdef object new_tuple(object tuple_class, tuple values):
+    """A NamedTuple of these values, at half the cost of calling its class."""
+    return _NEW_TUPLE(tuple_class, values)
+
+
+cdef object event_of(kind, message_index, span, header, text, message, diagnostic):
+    return new_tuple(
+        ParseEvent, (kind, message_index, span, header, text, message, diagnostic))
+
+
+cdef object diagnostic_of(tuple made):
+    kind, start, stop, message_index, text = made
+    return new_tuple(Diagnostic, (kind, (start, stop), message_index, text))
+
+
+cdef int part_of(tuple fields) except -1:
+    """What the content of a message is counted as."""
+    role, _, channel, recipient, _ = fields
+    if recipient is not None and is_call(role, recipient):
+        return ARGUMENTS
+    return REASONING if channel == "analysis" and role is _ASSISTANT else ANSWER
+
+
+cdef int remember(dict answers, object key, object answer) except -1:
+    """Keep an answer, of not too many."""
+    if len(answers) >= REMEMBERED_HEADERS:
+        answers.clear()
+    answers[key] = answer
+    return 0
+
+
+_NEW_TUPLE = tuple.__new__
+_ASSISTANT = Role.ASSISTANT
+_ROLE_WORDS = frozenset(ids[0] for ids in ROLE_IDS.values())
+
+_IS_HEADER, _IS_CONTENT, _IS_NOTHING = Verdict.HEADER, Verdict.CONTENT, Verdict.NOTHING
+
+_MESSAGE_START = ParseEventKind.MESSAGE_START
+_DELTA = ParseEventKind.DELTA
+_MESSAGE_END = ParseEventKind.MESSAGE_END
+_DIAGNOSTIC = ParseEventKind.DIAGNOSTIC
+
+_REPEATED_START = DiagnosticKind.REPEATED_START
+_RECIPIENT_REPAIRED = DiagnosticKind.RECIPIENT_REPAIRED
+_TRUNCATED_HEADER = DiagnosticKind.TRUNCATED_HEADER
+_SKIPPED_TEXT = DiagnosticKind.SKIPPED_TEXT
+_REPEATED_TERMINATOR = DiagnosticKind.REPEATED_TERMINATOR
+_UNTERMINATED_MESSAGE = DiagnosticKind.UNTERMINATED_MESSAGE
+_CONTROL_IN_CONTENT = DiagnosticKind.CONTROL_IN_CONTENT
+_EMPTY_MESSAGE_DROPPED = DiagnosticKind.EMPTY_MESSAGE_DROPPED
+_INVALID_UTF8 = DiagnosticKind.INVALID_UTF8
+_UNKNOWN_TOKEN = DiagnosticKind.UNKNOWN_TOKEN
+_LIMIT = DiagnosticKind.LIMIT
 
 
 def steps():

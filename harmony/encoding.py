@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         Role,
     )
     from harmony.training import RenderedBatch, RenderedConversation
+    from harmony.parsed import ParsedMessage
 
 _RETURN = O200K_HARMONY_SPECIALS["<|return|>"]
 _END = O200K_HARMONY_SPECIALS["<|end|>"]
@@ -162,13 +163,21 @@ class HarmonyEncoding(Tokenizer):
     # ids -> messages
 
     def parse_messages_from_completion_tokens(
-        self, tokens: Iterable[int], role: Role | str | None = None, *, strict: bool = True
-    ) -> list[Message]:
+        self,
+        tokens: Iterable[int],
+        role: Role | str | None = None,
+        *,
+        strict: bool = True,
+        on_error: str = "raise",
+    ) -> list[ParsedMessage]:
         """The messages in `tokens`. `role`: whose message it is that `tokens` begin with, if
         `<|start|>` and the role are in the prompt. Raises ParseError (a HarmonyError) at the first
         token that the format does not allow; `strict=False` reads a first message without
-        `<|message|>`."""
-        return _parser().parse_messages_from_completion_tokens(self, tokens, role, strict=strict)
+        `<|message|>`, and `on_error="recover"` repairs what it can instead of raising
+        (docs/recovery.md)."""
+        return _parser().parse_messages_from_completion_tokens(
+            self, tokens, role, strict=strict, on_error=on_error
+        )
 
     def stop_tokens(self) -> list[int]:
         """Ids that end a message: `<|return|>`, `<|end|>`, `<|call|>`. A new list on each call."""

@@ -6,6 +6,11 @@ library has them. What goes wrong with the *content* of the arguments is a Harmo
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from harmony.events import ParseEvent
+
 
 class HarmonyError(RuntimeError):
     """Base of all errors of this package, under the name that openai_harmony gives it.
@@ -25,12 +30,14 @@ class ParseError(HarmonyError):
 
     Attributes, None where nothing is known: `position`, the index of the id that was refused among
     all ids fed (their number, if the stream ended too early); `token`, that id (None at the end of
-    the stream); `state`, the StreamState in which it came.
+    the stream); `state`, the StreamState in which it came. `events`: what `process_many` had to
+    tell of the ids before.
     """
 
     position: int | None = None
     token: int | None = None
     state: object = None
+    events: list[ParseEvent] | None = None
 
 
 class VocabularyError(HarmonyError):

@@ -63,10 +63,10 @@ PLAIN_HEADERS: dict[str, dict[str | None, list[int]]] = {
 # characters, and what a marker begins with.
 # The property White_Space. str.strip() and str.split() without an argument would also take U+001C
 # to U+001F, which belong to names here.
-_WHITE_SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(
+WHITE_SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(
     map(chr, range(0x2000, 0x200B))
 )
-_REFUSED = frozenset(_WHITE_SPACE + "<" + "".join(map(chr, [*range(0x20), *range(0x7F, 0xA0)])))
+_REFUSED = frozenset(WHITE_SPACE + "<" + "".join(map(chr, [*range(0x20), *range(0x7F, 0xA0)])))
 
 Encode = Callable[[str], list[int]]
 
@@ -164,7 +164,7 @@ def refusal(
 
 # text of a header -> fields
 
-_CHANNEL_VALUE = re.compile(f"[^<{_WHITE_SPACE}]*")
+_CHANNEL_VALUE = re.compile(f"[^<{WHITE_SPACE}]*")
 
 _ROLES = {role.value: role for role in Role}
 
@@ -212,7 +212,7 @@ def _channel_and_words(text: str) -> tuple[str | None, list[str]]:
             raise ParseError("channel marker present but no channel value found in header")
         text = text[:marker] + text[value.end() :]
     # A constrain marker begins a word.
-    text = text.strip(_WHITE_SPACE).replace(_CONSTRAIN_MARK, " " + _CONSTRAIN_MARK)
+    text = text.strip(WHITE_SPACE).replace(_CONSTRAIN_MARK, " " + _CONSTRAIN_MARK)
     # Words end at ASCII white space only; the vertical tab is not in it.
     text = text.replace("\t", " ").replace("\n", " ").replace("\f", " ").replace("\r", " ")
     return channel, [word for word in text.split(" ") if word]

@@ -8,15 +8,19 @@ What is decided here: what arguments may be, and how parsers are copied and pick
 from __future__ import annotations
 
 import copy
+import operator
+import sys
 from array import array
 from collections.abc import Iterable
 from enum import Enum
+from types import EllipsisType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harmony._parser import Parser, check_ids
-from harmony.messages import Message, Role
+from harmony._parser import Parser, check_ids, uint32_array
+from harmony.messages import Role
+from harmony.parsed import ParsedMessage
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -45,18 +49,48 @@ class StreamableParser(Parser):
     stream begins after them; None if it begins with `<|start|>`. `strict=False`: a stop token in a
     header ends it; if the role was given, the text of the header is the message.
 
-    One parser serves one stream. It can be copied and pickled at any point.
+    `on_error="recover"`: no ids are refused. What models get wrong is repaired (docs/recovery.md)
+    and told in `diagnostics`; `strict` makes no difference, and `role` is that of every message
+    that names none.
+
+    `max_header_tokens` and `max_messages`: more ids in a header, more messages in a stream are an
+    error; a recovering parser reads what the header has so far and goes on with content, or skips
+    the rest of the stream. Nothing limits the length of content, which the caller reads.
+
+    One parser serves one stream at a time. It can be copied and pickled at any point.
     """
 
     def __init__(
-        self, encoding: HarmonyEncoding, role: Role | str | None, *, strict: bool = True
+        self,
+        encoding: HarmonyEncoding,
+        role: Role | str | None,
+        *,
+        strict: bool = True,
+        on_error: str = "raise",
+        max_header_tokens: int | None = None,
+        max_messages: int | None = None,
     ) -> None:
         # Each of these may raise; openai_harmony looks at the arguments in this order.
         role_text = _role_text(role)
         encoding._codec  # noqa: B018
         is_strict = _checked_strict(strict)
-        super().__init__(encoding, _role_of(role_text), is_strict, _STATES)
-        self._arguments = encoding, role, is_strict
+        mode = _mode(is_strict, on_error)
+        limits = (
+            _checked_limit("max_header_tokens", max_header_tokens),
+            _checked_limit("max_messages", max_messages),
+        )
+        super().__init__(encoding, _role_of(role_text), mode, _STATES, *limits)
+        self._arguments = encoding, role, is_strict, on_error, *limits
+
+    def reset(self, role: Role | str | EllipsisType | None = ...) -> Self:
+        """Forget everything: the next id is the first of a new stream. Returns the parser.
+
+        `role`: of its first message, as in the constructor; the same as before if it is left out.
+        """
+        new_role = self._arguments[1] if isinstance(role, EllipsisType) else role
+        self._restart(_role_of(_role_text(new_role)))
+        self._arguments = self._arguments[0], new_role, *self._arguments[2:]
+        return self
 
     @property
     def state_data(self) -> dict[str, Any]:
@@ -106,12 +140,23 @@ def _fed_again(
     encoding: HarmonyEncoding,
     role: Role | str | None,
     strict: bool,
+    on_error: str,
+    max_header_tokens: int | None,
+    max_messages: int | None,
     tokens: array[int],
     ends: tuple[int, ...],
 ) -> StreamableParser:
     """Unpickle: a new parser, fed as the pickled one was. Encodings are pickled by name."""
     parser = parser_class.__new__(parser_class)
-    StreamableParser.__init__(parser, encoding, role, strict=strict)
+    StreamableParser.__init__(
+        parser,
+        encoding,
+        role,
+        strict=strict,
+        on_error=on_error,
+        max_header_tokens=max_header_tokens,
+        max_messages=max_messages,
+    )
     parser._feed_again(np.asarray(tokens, dtype=np.uint32), ends)
     return parser
 
@@ -122,34 +167,28 @@ def parse_messages_from_completion_tokens(
     role: Role | str | None = None,
     *,
     strict: bool = True,
-) -> list[Message]:
+    on_error: str = "raise",
+) -> list[ParsedMessage]:
     """The messages in `tokens`, all of them fed to a new StreamableParser, then the end.
 
     Raises what the parser raises first; then nothing is returned.
     """
-    ids: list[int] | tuple[int, ...] | NDArray[np.uint32] | None = _uint32_array(tokens)
+    ids: list[int] | tuple[int, ...] | NDArray[np.uint32] | None = None
+    if isinstance(tokens, np.ndarray):
+        ids = uint32_array(tokens)
     if ids is None:
         ids = tokens if type(tokens) is list or type(tokens) is tuple else list(tokens)
     role_text = _role_text(role)
     try:
         is_strict = _checked_strict(strict)
-        parser = Parser(encoding, _role_of(role_text), is_strict, _STATES)
+        mode = _mode(is_strict, on_error)
+        parser = Parser(encoding, _role_of(role_text), mode, _STATES)
     except (TypeError, ValueError):
         # If the ids are wrong too, it is them that openai_harmony complains about.
         check_ids(list(ids))
         raise
     parser._feed_all(ids)
     return parser.process_eos().messages
-
-
-def _uint32_array(tokens: object) -> NDArray[np.uint32] | None:
-    """An array of ids as uint32, without a Python int for each; None for everything else, and for
-    arrays with a mistake in them, which is then found on the ordinary way."""
-    if not isinstance(tokens, np.ndarray) or tokens.ndim != 1 or tokens.dtype.kind not in "iu":
-        return None
-    if tokens.size and (tokens.min() < 0 or tokens.max() > 0xFFFFFFFF):
-        return None
-    return np.ascontiguousarray(tokens, dtype=np.uint32)
 
 
 def _role_text(role: Any) -> str | None:
@@ -176,6 +215,24 @@ def _checked_strict(strict: object) -> bool:
     if kind is bool or kind is np.bool_:
         return bool(strict)
     raise TypeError(f"argument 'strict': '{kind.__name__}' object cannot be converted to 'PyBool'")
+
+
+def _mode(is_strict: bool, on_error: object) -> int:
+    """The number of the table that the automaton runs on."""
+    if on_error not in ("raise", "recover"):
+        raise ValueError(f"on_error must be 'raise' or 'recover', not {on_error!r}")
+    if on_error == "recover":
+        return 2
+    return 0 if is_strict else 1
+
+
+def _checked_limit(name: str, limit: int | None) -> int | None:
+    if limit is None:
+        return None
+    limit = operator.index(limit)
+    if limit < 1:
+        raise ValueError(f"{name} must be positive, not {limit}")
+    return min(limit, sys.maxsize)
 
 
 def _written(header: Header) -> dict[str, Any]:

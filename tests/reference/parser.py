@@ -207,7 +207,7 @@ class _Parser:
         while at < len(self.units):
             if max_messages is not None and len(self.messages) >= max_messages:
                 # "past `max_messages` the rest of the stream is one skipped span"
-                self.report("LIMIT", at, len(self.units))
+                self.report("LIMIT", at, len(self.units), "")
                 self.skip(at, len(self.units))
                 break
             before = at
@@ -217,14 +217,17 @@ class _Parser:
     def result(self) -> Parse:
         spans = [message.token_span for message in self.messages]
 
-        def index_of(span: tuple[int, int]) -> int | None:
+        def index_of(kind: str, span: tuple[int, int]) -> int | None:
+            # Between two messages: what ended the first belongs to it, all else to the second.
+            is_of_first = kind == "UNTERMINATED_MESSAGE"
             for index, (start, stop) in enumerate(spans):
-                if start <= span[0] and span[1] <= stop and start < stop:
+                begins_inside = start < span[0] <= stop if is_of_first else start <= span[0] < stop
+                if begins_inside and span[1] <= stop:
                     return index
             return None
 
         diagnostics = [
-            Diagnostic(kind, span, index_of(span), text)
+            Diagnostic(kind, span, index_of(kind, span), text)
             for kind, span, text in sorted(self.diagnostics, key=lambda made: (made[1], made[0]))
         ]
         skipped: list[tuple[int, int]] = []
