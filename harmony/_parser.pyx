@@ -535,7 +535,9 @@ cdef class Parser:
             stop = at + 1
             while stop < n_ids and in_this_state[kind_of(ids[stop])] == action:
                 stop += 1
-            at += self.run_text(ids + at, stop - at, action == MEND)
+            count_steps(stop - at)
+            while at < stop:
+                at += self.run_text(ids + at, stop - at, action == MEND)
         return 0
 
     cdef size_t run_text(self, const uint32_t* ids, size_t n_ids, bint mending) except 0:
@@ -680,7 +682,7 @@ cdef class Parser:
     cdef bint collect(self, int action, int64_t token, size_t position) except -1:
         """One more id of the header."""
         cdef size_t n
-        if self.header.n >= self.max_header:
+        if position - self.header_start >= self.max_header:
             return self.exceed_header(token, position)
         if push(&self.header, <uint32_t>token) != OK:
             raise MemoryError()

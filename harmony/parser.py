@@ -53,9 +53,9 @@ class StreamableParser(Parser):
     and told in `diagnostics`; `strict` makes no difference, and `role` is that of every message
     that names none.
 
-    `max_header_tokens` and `max_messages`: more ids in a header, more messages in a stream are an
-    error; a recovering parser reads what the header has so far and goes on with content, or skips
-    the rest of the stream. Nothing limits the length of content, which the caller reads.
+    `max_header_tokens` and `max_messages`: more ids in a header (from `<|start|>` on, without
+    `<|message|>`), more messages in a stream are an error; a recovering parser reads what the
+    header has so far and goes on with content, or skips the rest of the stream.
 
     One parser serves one stream at a time. It can be copied and pickled at any point.
     """
