@@ -37,6 +37,7 @@ _NAMES_OF_MODULE = {
     ],
     "parser": ["StreamState", "StreamableParser"],
     "parsed": ["ParsedMessage"],
+    "text_stream": ["TextStreamParser", "parse_stripped_text"],
     "events": [
         "Diagnostic",
         "DiagnosticKind",

@@ -222,10 +222,11 @@ cdef inline bint is_ascii_block(const uint8_t* block, size_t n) noexcept nogil:
     return IS_LITTLE_ENDIAN and ((low | high & (bits >> (128 - 8 * n))) & bits) == 0
 
 
-cdef inline int put_ascii(Content* content, const Tables* tables, uint32_t token) noexcept nogil:
-    """Put the bytes of an id into the text if they are few and ASCII, as nearly all are. 1 if it is
-    done, 0 if it is not, -1 without memory."""
+cdef inline int put_short(Content* content, const Tables* tables, uint32_t token) noexcept nogil:
+    """Put the bytes of an id into the text if they are few and well-formed, as nearly all are. 1 if
+    it is done, 0 if it is not, -1 without memory."""
     cdef size_t start, n
+    cdef int after
     if token >= tables.n_ids:
         return 0
     start = u32_at(tables.token_starts, token, <size_t>tables.n_ids + 1)
@@ -236,7 +237,8 @@ cdef inline int put_ascii(Content* content, const Tables* tables, uint32_t token
         return -1
     count_steps(n)
     memcpy(content.text.data + content.text.n, tables.token_bytes + start, BLOCK)
-    if not is_ascii_block(content.text.data + content.text.n, n):
+    if (not is_ascii_block(content.text.data + content.text.n, n)
+            and well_formed(content.text.data + content.text.n, n, &after) < n):
         return 0
     content.text.n += n
     return 1
@@ -253,7 +255,7 @@ cdef Status append(Content* content, Codec codec, uint32_t token) noexcept nogil
     if content.blocked:
         return OK
     if content.held.n == 0:
-        after = put_ascii(content, &codec.ranks.tables, token)
+        after = put_short(content, &codec.ranks.tables, token)
         if after:
             return OK if after > 0 else NO_MEMORY
     if not codec.find_bytes(token, &bytes, &found):
@@ -327,7 +329,7 @@ cdef Status mend(
     cdef int done
     content.delta = content.text.n
     if content.held.n == 0 and content.n_dropped == 0:
-        done = put_ascii(content, &codec.ranks.tables, token)
+        done = put_short(content, &codec.ranks.tables, token)
         if done:
             return OK if done > 0 else NO_MEMORY
     if not codec.find_bytes(token, &bytes, &found):

@@ -114,19 +114,10 @@ cdef extern from "_transitions.h" nogil:
     const char* STATE_NAMES[8]
     const char* KIND_NAMES[9]
     const char* ACTION_NAMES[21]
+    enum: CHANNEL_ID, START_ID, MESSAGE_ID, CALL_ID, LAST_SPECIAL_ID
+    int kind_of(uint32_t token)
 
 cdef enum:
-    # Ids of the tokens that the automaton knows.
-    FIRST_SPECIAL_ID = 199998
-    RETURN_ID = 200002
-    CONSTRAIN_ID = 200003
-    CHANNEL_ID = 200005
-    START_ID = 200006
-    END_ID = 200007
-    MESSAGE_ID = 200008
-    CALL_ID = 200012
-    LAST_SPECIAL_ID = 201088
-
     # Parts of a message that ids are counted by.
     REASONING = 0
     ANSWER = 1
@@ -169,22 +160,6 @@ def transitions(str mode not None):
             table[STATE_NAMES[state].decode(), KIND_NAMES[kind].decode()] = (
                 ACTION_NAMES[action].decode())
     return table
-
-
-cdef inline int kind_of(uint32_t token) noexcept nogil:
-    if token < FIRST_SPECIAL_ID:
-        return ON_TEXT
-    if token == START_ID:
-        return ON_START
-    if token == CHANNEL_ID:
-        return ON_CHANNEL
-    if token == CONSTRAIN_ID:
-        return ON_CONSTRAIN
-    if token == MESSAGE_ID:
-        return ON_MESSAGE
-    if token == RETURN_ID or token == END_ID or token == CALL_ID:
-        return ON_STOP
-    return ON_SPECIAL if token <= LAST_SPECIAL_ID else ON_UNKNOWN
 
 
 # --- ids that are kept --------------------------------------------------------------------------
@@ -1084,9 +1059,11 @@ cdef class Parser:
         """Tell what has come out and has not been told."""
         if self.events is not None and self.content.text.n > self.told:
             self.announce()
+            # All of it, if it is the first: then the message need not be decoded again.
+            text = str_from(&self.content.text, self.told) if self.told else self.content_text()
             self.events.append(event_of(
                 _DELTA, len(self.finished), (self.delta_start, self.delta_stop),
-                None, str_from(&self.content.text, self.told), None, None))
+                None, text, None, None))
             self.told = self.content.text.n
             self.delta_stop = 0
         return 0
@@ -1288,33 +1265,39 @@ cdef class _ModelSlots:
             if not hasattr(type(slot), "__set__"):
                 raise TypeError(f"{slot!r} is no slot")
 
-    cdef object model(self, object model_class, dict fields):
-        """A model with these fields, as if each had been given to its constructor.
+    cdef object model(self, object model_class, dict fields, set names, object private):
+        """A model with these fields, whose names are `names`, as if each had been given to its
+        constructor.
 
         Validation is left out: it costs ten times as much as the rest, and what a parser read is
         of the right types.
         """
         model = bare_instance(model_class)
         set_slot(self.fields, model, fields)
-        set_slot(self.fields_set, model, set(fields))
+        set_slot(self.fields_set, model, names.copy())
         set_slot(self.extra, model, None)
-        set_slot(self.private, model, None)
+        set_slot(self.private, model, private)
         return model
+
+
+cdef set _AUTHOR_FIELDS = {"role", "name"}
+cdef set _TEXT_FIELDS = {"text"}
+cdef set _MESSAGE_FIELDS = {"author", "content", "channel", "recipient", "content_type"}
 
 
 cdef object message_of(_ModelSlots slots, tuple kept):
     """A new ParsedMessage."""
     (role, name, channel, recipient, content_type), text, origin = kept
     count_steps(1)
-    message = slots.model(ParsedMessage, {
-        "author": slots.model(Author, {"role": role, "name": name}),
-        "content": [slots.model(TextContent, {"text": text})],
+    author = slots.model(Author, {"role": role, "name": name}, _AUTHOR_FIELDS, None)
+    content = slots.model(TextContent, {"text": text}, _TEXT_FIELDS, None)
+    return slots.model(ParsedMessage, {
+        "author": author,
+        "content": [content],
         "channel": channel,
         "recipient": recipient,
         "content_type": content_type,
-    })
-    set_slot(slots.private, message, {"_origin": origin})
-    return message
+    }, _MESSAGE_FIELDS, {"_origin": origin})
 
 
 _MODEL_SLOTS = _ModelSlots()

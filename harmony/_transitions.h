@@ -3,6 +3,7 @@
  * what each action means.
  */
 #pragma once
+#include <stdint.h>
 
 enum { STRICT, LENIENT, RECOVER, N_MODES };
 static const char *const MODE_NAMES[] = {"STRICT", "LENIENT", "RECOVER"};
@@ -59,3 +60,28 @@ static const unsigned char TRANSITIONS[N_MODES][N_STATES][N_KINDS] = {
         [FULL]         = {  PASS,    PASS,    PASS,    PASS,    PASS,    PASS,    PASS,    PASS,    IGNORE },
     },
 };
+
+/* Ids of the tokens that the automaton knows. */
+enum {
+    FIRST_SPECIAL_ID = 199998,
+    RETURN_ID = 200002,
+    CONSTRAIN_ID = 200003,
+    CHANNEL_ID = 200005,
+    START_ID = 200006,
+    END_ID = 200007,
+    MESSAGE_ID = 200008,
+    CALL_ID = 200012,
+    LAST_SPECIAL_ID = 201088,
+};
+
+static inline int kind_of(uint32_t token) {
+    if (token < FIRST_SPECIAL_ID) return ON_TEXT;
+    switch (token) {
+    case START_ID: return ON_START;
+    case CHANNEL_ID: return ON_CHANNEL;
+    case CONSTRAIN_ID: return ON_CONSTRAIN;
+    case MESSAGE_ID: return ON_MESSAGE;
+    case RETURN_ID: case END_ID: case CALL_ID: return ON_STOP;
+    }
+    return token <= LAST_SPECIAL_ID ? ON_SPECIAL : ON_UNKNOWN;
+}
