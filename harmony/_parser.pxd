@@ -3,13 +3,20 @@ from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 
 from harmony._codec cimport Codec
-from harmony._content cimport Content, Repairs
+from harmony._content cimport Content, Repairs, Status
 
 
 cdef struct Ids:
     uint32_t* data
     size_t n
     size_t capacity
+
+
+cdef Status append_ids(Ids* target, const Ids* source) noexcept nogil
+# Fill `ids` anew with ids of any kind.
+cdef int gather(Ids* ids, object tokens) except -1
+# A ParsedMessage of (Header, text, (complete, end token, span)).
+cdef object new_message(tuple kept)
 
 
 cdef class Parser:

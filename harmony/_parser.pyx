@@ -55,7 +55,7 @@ from harmony.errors import HarmonyError, ParseError
 from harmony.events import (
     Diagnostic, DiagnosticKind, MessageHeader, ParseEvent, ParseEventKind,
 )
-from harmony.header import ROLE_IDS, read_bare_message, read_header
+from harmony.header import ROLE_IDS as _ROLE_IDS, read_bare_message, read_header
 from harmony.messages import Author, Role, TextContent
 from harmony.parsed import ParsedMessage, is_call
 from harmony.recovery import HeaderReader, Verdict, real_recipient
@@ -222,23 +222,26 @@ cdef uint32_t id_from(object value, str argument) except? 0xFFFFFFFF:
 
 
 cdef int gather(Ids* ids, object tokens) except -1:
-    """Any ids as uint32. The same errors."""
+    """Any ids as uint32, instead of what is in `ids`. The same errors."""
     cdef const uint32_t[::1] array
     cdef Py_ssize_t i = 0
     cdef PyObject* value
     cdef long long number
+    ids.n = 0
     if not isinstance(tokens, (list, tuple)):
         array = uint32_array(tokens)
         if array is not None:
-            if array.shape[0]:
+            if <size_t>array.shape[0] > ids.capacity:
                 if grow(<void**>&ids.data, &ids.capacity, array.shape[0], sizeof(uint32_t)) != OK:
                     raise MemoryError()
+            if array.shape[0]:
                 memcpy(ids.data, &array[0], array.shape[0] * sizeof(uint32_t))
-                ids.n = array.shape[0]
+            ids.n = array.shape[0]
             return 0
         tokens = list(tokens)
-    if grow(<void**>&ids.data, &ids.capacity, len(tokens), sizeof(uint32_t)) != OK:
-        raise MemoryError()
+    if ids.capacity < <size_t>len(tokens):
+        if grow(<void**>&ids.data, &ids.capacity, len(tokens), sizeof(uint32_t)) != OK:
+            raise MemoryError()
     # An __index__ method may change the list.
     while i < PySequence_Fast_GET_SIZE(tokens) and <size_t>i < ids.capacity:
         value = PySequence_Fast_GET_ITEM(tokens, i)
@@ -1175,6 +1178,12 @@ cdef class Parser:
         """The Header of the message whose content is being read, in the state CONTENT."""
         return self.fields
 
+    def _plain_fields(self):
+        """The same, right after `<|message|>`; None if there was anything to repair."""
+        if self.state != CONTENT or self.noted or self.content.text.n or self.content.held.n:
+            return None
+        return self.fields
+
     def _content_chunks(self):
         """The content so far in the pieces in which it came out, each a str."""
         cdef Content again
@@ -1303,6 +1312,10 @@ cdef object message_of(_ModelSlots slots, tuple kept):
 _MODEL_SLOTS = _ModelSlots()
 
 
+cdef object new_message(tuple kept):
+    return message_of(_MODEL_SLOTS, kept)
+
+
 # --- diagnostics and events -----------------------------------------------------------------------
 
 cdef object new_tuple(object tuple_class, tuple values):
@@ -1338,7 +1351,7 @@ cdef int remember(dict answers, object key, object answer) except -1:
 
 _NEW_TUPLE = tuple.__new__
 _ASSISTANT = Role.ASSISTANT
-_ROLE_WORDS = frozenset(ids[0] for ids in ROLE_IDS.values())
+_ROLE_WORDS = frozenset(ids[0] for ids in _ROLE_IDS.values())
 
 _IS_HEADER, _IS_CONTENT, _IS_NOTHING = Verdict.HEADER, Verdict.CONTENT, Verdict.NOTHING
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     )
     from harmony.training import RenderedBatch, RenderedConversation
     from harmony.parsed import ParsedMessage
+    from harmony.tokenizer import TokenIds
 
 _RETURN = O200K_HARMONY_SPECIALS["<|return|>"]
 _END = O200K_HARMONY_SPECIALS["<|end|>"]
@@ -177,6 +178,22 @@ class HarmonyEncoding(Tokenizer):
         (docs/recovery.md)."""
         return _parser().parse_messages_from_completion_tokens(
             self, tokens, role, strict=strict, on_error=on_error
+        )
+
+    def parse_batch(
+        self,
+        token_lists: Iterable[TokenIds],
+        role: Role | str | None = None,
+        *,
+        strict: bool = True,
+        on_error: str = "raise",
+        num_threads: int | None = None,
+    ) -> list[list[ParsedMessage]]:
+        """The messages of many completions, a list for each, by `num_threads` threads (None: one
+        for each CPU). Errors as above; their text begins with the number of the completion, which
+        is also their attribute `row`."""
+        return _parser().parse_batch(
+            self, token_lists, role, strict=strict, on_error=on_error, num_threads=num_threads
         )
 
     def stop_tokens(self) -> list[int]:

@@ -31,13 +31,14 @@ class ParseError(HarmonyError):
     Attributes, None where nothing is known: `position`, the index of the id that was refused among
     all ids fed (their number, if the stream ended too early); `token`, that id (None at the end of
     the stream); `state`, the StreamState in which it came. `events`: what `process_many` had to
-    tell of the ids before.
+    tell of the ids before; `row`, the index of the completion, from `parse_batch`.
     """
 
     position: int | None = None
     token: int | None = None
     state: object = None
     events: list[ParseEvent] | None = None
+    row: int | None = None
 
 
 class VocabularyError(HarmonyError):

@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import copy
 import operator
+import os
 import sys
 from array import array
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 from types import EllipsisType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from harmony._batch import parse_rows
 from harmony._parser import Parser, check_ids, uint32_array
+from harmony.errors import ParseError
 from harmony.messages import Role
 from harmony.parsed import ParsedMessage
 
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
 
     from harmony.encoding import HarmonyEncoding
     from harmony.header import Header
+    from harmony.tokenizer import TokenIds
 
 
 class StreamState(Enum):
@@ -39,6 +44,7 @@ class StreamState(Enum):
 
 
 _STATES = tuple(StreamState)
+_ROWS_AT_ONCE = 256
 _ROLES = {role.value: role for role in Role}
 
 
@@ -189,6 +195,52 @@ def parse_messages_from_completion_tokens(
         raise
     parser._feed_all(ids)
     return parser.process_eos().messages
+
+
+def parse_batch(
+    encoding: HarmonyEncoding,
+    token_lists: Iterable[TokenIds],
+    role: Role | str | None = None,
+    *,
+    strict: bool = True,
+    on_error: str = "raise",
+    num_threads: int | None = None,
+) -> list[list[ParsedMessage]]:
+    """The messages of many completions, a list for each.
+
+    Worked on by `num_threads` threads (None: one for each CPU), a chunk of completions at a time.
+    Raises what the parser raises first, with the number of the completion before its text and as
+    the attribute `row`; then nothing is returned.
+    """
+    mode = _mode(_checked_strict(strict), on_error)
+    given_role = _role_of(_role_text(role))
+    n_threads = _checked_limit("num_threads", num_threads) or os.cpu_count() or 1
+    rows = list(token_lists)
+
+    def parser_of(is_first: bool) -> Parser:
+        return Parser(encoding, given_role if is_first else None, mode, _STATES)
+
+    def parse_chunk(start: int) -> list[list[ParsedMessage]]:
+        try:
+            return parse_rows(parser_of, rows[start : start + size], start)
+        except (TypeError, OverflowError, ParseError) as error:
+            error.args = (f"row {getattr(error, 'row', start)}: {error}",)
+            raise
+
+    # Several for each thread, so that none waits long for the last; not too large, for the ids and
+    # texts of a chunk are held at once.
+    size = max(1, min(_ROWS_AT_ONCE, len(rows) // (4 * n_threads)))
+    starts = range(0, len(rows), size)
+    if n_threads == 1 or len(starts) < 2:
+        chunks = [parse_chunk(start) for start in starts]
+    else:
+        with ThreadPoolExecutor(n_threads) as pool:
+            try:
+                chunks = list(pool.map(parse_chunk, starts))
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+    return [messages for chunk in chunks for messages in chunk]
 
 
 def _role_text(role: Any) -> str | None:

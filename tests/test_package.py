@@ -13,7 +13,9 @@ import harmony
 import harmony._bpe
 import harmony._pretokenize
 
-COMPILED = ["_bpe", "_codec", "_content", "_encode", "_parser", "_pretokenize", "_segments"]
+COMPILED = [
+    "_batch", "_bpe", "_codec", "_content", "_encode", "_parser", "_pretokenize", "_segments",
+]
 PUBLIC = [
     "HarmonyEncoding",
     "HarmonyEncodingName",
