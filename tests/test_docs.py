@@ -1,6 +1,7 @@
 """Every Python block of the README and the docs runs as it is written."""
 
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -32,3 +33,10 @@ def test_what_the_readme_says_comes_out(capsys):
     encoding = harmony.load_harmony_encoding("HarmonyGptOss")
     for call, result in claims:
         assert eval(call, {"encoding": encoding}) == eval(result), call
+
+
+def test_the_page_shows_the_automaton_that_runs():
+    script = ROOT / "scripts" / "describe_automaton.py"
+    assert subprocess.run([sys.executable, str(script), "check"], cwd=ROOT).returncode == 0, (
+        f"docs/design.md is stale: python {script.relative_to(ROOT)}"
+    )

@@ -1021,6 +1021,8 @@ DIFFERENCES = [
     ("Messages that a parser hands out",
      "(parser := fed([*OPEN, HELLO, END])).messages[0].with_channel('x') is parser.messages[0]",
      True, False),
+    ("Class of the messages that a parser hands out",
+     "type(fed([*OPEN, HELLO, END]).messages[0]).__name__", "ParsedMessage", "Message"),
     ("A role as plain text", "encoding.render_conversation_for_completion(chat(), 'assistant')",
      [START, ASSISTANT], "AttributeError: "),
     ("A role as plain text", "StreamableParser(encoding, 'assistant').current_role.value",
