@@ -15,7 +15,16 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-MODULES = ["_pretokenize", "_segments", "_bpe", "_encode", "_codec", "_content", "_parser", "_batch"]
+MODULES = [
+    "_pretokenize",
+    "_segments",
+    "_bpe",
+    "_encode",
+    "_codec",
+    "_content",
+    "_parser",
+    "_batch",
+]
 TABLES = Path("harmony", "data", "o200k.tables")
 
 MODE = os.environ.get("HARMONY_BUILD", "release")

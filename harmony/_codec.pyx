@@ -545,8 +545,6 @@ cdef int encode_into(Codec codec, text, specials, piece_ends, Sink* sink) except
     cdef Text source
     cdef Utf8 utf8
     cdef Span* spans = NULL
-    cdef Context* context
-    cdef Status status
     cdef const Py_ssize_t[::1] given
     cdef Py_ssize_t at = 0
     source.n_specials = 0
@@ -584,18 +582,80 @@ cdef int encode_into(Codec codec, text, specials, piece_ends, Sink* sink) except
                 spans[source.n_specials].token = token
                 source.n_specials += 1
             source.specials = spans
-        context = codec.contexts.take()
-        if source.n_bytes > RELEASE_LOCK_ABOVE:
-            with nogil:
-                status = encode_text(&codec.ranks.tables, context, &source, sink)
-        else:
-            status = encode_text(&codec.ranks.tables, context, &source, sink)
-        codec.contexts.give_back(context)
+        return encode_source(codec, &source, sink)
     finally:
         free(spans)
+
+
+cdef int encode_source(Codec codec, const Text* source, Sink* sink) except -1:
+    """Append the ids of a text."""
+    cdef Context* context = codec.contexts.take()
+    cdef Status status
+    if source.n_bytes > RELEASE_LOCK_ABOVE:
+        with nogil:
+            status = encode_text(&codec.ranks.tables, context, source, sink)
+    else:
+        status = encode_text(&codec.ranks.tables, context, source, sink)
+    codec.contexts.give_back(context)
     if status != OK:
         return raise_status(status)
     return 0
+
+
+@cython.final
+cdef class IdWriter:
+    """Ids of texts and tokens, one after another, that become a list once, at the end.
+
+    For one thread. What an error leaves behind is to be thrown away.
+    """
+
+    cdef Codec codec
+    cdef Sink sink
+
+    def __cinit__(self, Codec codec not None):
+        self.codec = codec
+        self.sink.on_heap = True
+
+    def __dealloc__(self):
+        free(self.sink.ids)
+
+    def __len__(self):
+        return self.sink.n_ids
+
+    def text(self, str text not None):
+        """Append the ids of a text in which nothing is special. Raises UnicodeEncodeError if it
+        holds lone surrogates."""
+        cdef Text source
+        cdef object encoded
+        memset(&source, 0, sizeof(source))
+        if PyUnicode_IS_ASCII(text):
+            source.bytes = <const uint8_t*>PyUnicode_DATA(text)
+            source.n_bytes = PyUnicode_GET_LENGTH(text)
+        else:
+            encoded = PyUnicode_AsUTF8String(text)
+            source.bytes = <const uint8_t*>PyBytes_AS_STRING(encoded)
+            source.n_bytes = PyBytes_GET_SIZE(encoded)
+        encode_source(self.codec, &source, &self.sink)
+
+    def tokens(self, list tokens not None):
+        """Append these ids."""
+        cdef Py_ssize_t n_tokens = len(tokens)
+        if reserve(&self.sink, n_tokens) != OK:
+            raise MemoryError()
+        for token in tokens[:n_tokens]:
+            self.sink.ids[self.sink.n_ids] = token
+            self.sink.n_ids += 1
+
+    def token(self, uint32_t token):
+        """Append one id."""
+        if reserve(&self.sink, 1) != OK:
+            raise MemoryError()
+        self.sink.ids[self.sink.n_ids] = token
+        self.sink.n_ids += 1
+
+    def to_list(self):
+        """All ids, as a list of int."""
+        return list_of(self.sink.ids, self.sink.n_ids)
 
 
 @cython.final

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
         RenderOptions,
         Role,
     )
-    from harmony.training import RenderedBatch, RenderedConversation
     from harmony.parsed import ParsedMessage
     from harmony.tokenizer import TokenIds
+    from harmony.training import RenderedBatch, RenderedConversation
 
 _RETURN = O200K_HARMONY_SPECIALS["<|return|>"]
 _END = O200K_HARMONY_SPECIALS["<|end|>"]

@@ -11,8 +11,8 @@ written by the same code.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
-from typing import Any, NoReturn, Protocol, get_args
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any, NoReturn, get_args
 
 from harmony import wire
 from harmony.errors import HarmonyError, RenderError
@@ -36,6 +36,10 @@ from harmony.messages import (
 )
 from harmony.special_tokens import O200K_HARMONY_SPECIALS
 from harmony.tool_schema import NotPlainError, check_plain, namespace_text, tools_section
+
+if TYPE_CHECKING:
+    from harmony._codec import IdWriter
+    from harmony.tokenizer import Tokenizer
 
 RETURN = O200K_HARMONY_SPECIALS["<|return|>"]
 END = O200K_HARMONY_SPECIALS["<|end|>"]
@@ -62,21 +66,8 @@ _NOT_PLAIN = (
 _IDS_BETWEEN_PAUSES = 24_000
 _SHORTEST_SLEEP = 1e-6
 
-# From here on it pays to put what comes before a text in front of its ids, instead of its ids
-# behind that: pointers are moved, not copied with their reference counts.
-_MANY_IDS = 1000
-
-_Encode = Callable[[str], list[int]]
-
 # Role, name, recipient, channel, content type.
 _HeaderFields = tuple[str, str | None, str | None, str | None, str | None]
-
-
-class Tokenizer(Protocol):
-    """What rendering needs of a tokenizer."""
-
-    def encode_ordinary(self, text: str, /) -> list[int]:
-        """Ids of a text in which nothing is special."""
 
 
 def render_message(
@@ -88,7 +79,7 @@ def render_message(
     wrong type and for lone surrogates.
     """
     # Around the parameters of a tool there are 7 of the 127 nested containers the reference reads.
-    writer = _Writer(tokenizer.encode_ordinary, schema_depth=120)
+    writer = _Writer(tokenizer, schema_depth=120)
     writer.has_function_tools = False
     if options is not None:
         writer.has_function_tools = _flag(options.conversation_has_function_tools, False)
@@ -192,7 +183,7 @@ def render_messages(
     tokenizer: Tokenizer, conversation: Any, config: Any
 ) -> tuple[list[Message], list[int]]:
     """The messages, plain if the conversation was not, and the ids of those that are kept."""
-    writer = _Writer(tokenizer.encode_ordinary, schema_depth=118)
+    writer = _Writer(tokenizer, schema_depth=118)
     policy = analysis_policy(config)
     if config is not None:
         writer.take_common_options(config)
@@ -242,6 +233,17 @@ def _no_ids(text: str) -> list[int]:
     return []
 
 
+class _Nowhere:
+    """In place of an IdWriter, for what is read and not written."""
+
+    def text(self, text: str) -> None:
+        text.encode()  # for the UnicodeEncodeError of a lone surrogate
+
+    def tokens(self, tokens: list[int]) -> None: ...
+
+    def token(self, token: int) -> None: ...
+
+
 class _Writer:
     """Options of one call, and the writing of messages by them."""
 
@@ -252,13 +254,18 @@ class _Writer:
         "has_function_tools",
         "headers",
         "messages",
+        "out",
         "schema_depth",
+        "tokenizer",
         "trusted",
         "validate_headers",
     )
 
-    def __init__(self, encode: _Encode, schema_depth: int) -> None:
-        self.encode = encode
+    def __init__(self, tokenizer: Tokenizer | None, schema_depth: int) -> None:
+        # Without one, messages are read only.
+        self.tokenizer = tokenizer
+        self.encode = tokenizer.encode_ordinary if tokenizer else _no_ids
+        self.out: IdWriter | _Nowhere = _Nowhere()
         self.schema_depth = schema_depth
         self.channel_first = False
         self.validate_headers = False
@@ -283,7 +290,15 @@ class _Writer:
         self.exact_numbers = True
 
     def message_ids(self, message: Message) -> list[int]:
-        return self.append_message([], message, None)
+        out = self._begin()
+        self.write_message(message, None)
+        return out.to_list()
+
+    def _begin(self) -> IdWriter:
+        """Let messages be written to a new, empty place, and return that."""
+        assert self.tokenizer
+        self.out = out = self.tokenizer._id_writer()
+        return out
 
     def conversation_ids(self, messages: list[Message], policy: str) -> list[int]:
         self.messages = messages
@@ -292,25 +307,22 @@ class _Writer:
         # What the reference cannot read is an error also in a message that is left out.
         checker = None
         if left_out and not self.trusted:
-            checker = _Writer(_no_ids, self.schema_depth)
-        ids: list[int] = []
+            checker = _Writer(None, self.schema_depth)
+        out = self._begin()
         next_pause = _IDS_BETWEEN_PAUSES
         for index, message in enumerate(messages):
             if index in left_out:
                 if checker:
-                    checker.message_ids(message)
+                    checker.write_message(message, None)
                 continue
-            ids = self.append_message(ids, message, index)
-            if len(ids) > next_pause:
+            self.write_message(message, index)
+            if len(out) > next_pause:
                 time.sleep(_SHORTEST_SLEEP)
-                next_pause = len(ids) + _IDS_BETWEEN_PAUSES
-        return ids
+                next_pause = len(out) + _IDS_BETWEEN_PAUSES
+        return out.to_list()
 
-    def append_message(self, ids: list[int], message: Message, index: int | None) -> list[int]:
-        """Append the ids of a message and return the list, which may be another one.
-
-        `index` is None for a message that stands alone.
-        """
+    def write_message(self, message: Message, index: int | None) -> None:
+        """Append the ids of a message to `out`; `index` is None if it stands alone."""
         if type(message) not in PLAIN_MESSAGE_CLASSES:
             raise NotPlainError
         # Attributes of a pydantic model are far slower than the dict they are kept in.
@@ -331,7 +343,8 @@ class _Writer:
         if not header or recipient is not None or content_type is not None or name is not None:
             header_fields = (role, name, recipient, channel, content_type)
             header = self.headers.get(header_fields) or self._header(header_fields, index)
-        ids += header
+        out = self.out
+        out.tokens(header)
         content = fields["content"]
         if type(content) is not list:
             raise NotPlainError
@@ -341,8 +354,6 @@ class _Writer:
                 text = item.__dict__["text"]
                 if type(text) is not str:
                     raise NotPlainError
-                if not text.isascii():
-                    text.encode()  # for the UnicodeEncodeError of a lone surrogate
             elif kind is SystemContent:
                 if role != "system":
                     raise _misplaced("SystemContent", "system", role)
@@ -353,14 +364,8 @@ class _Writer:
                 text = self._developer_text(item.__dict__)
             else:
                 raise NotPlainError
-            text_ids = self.encode(text)
-            if len(text_ids) > _MANY_IDS and len(text_ids) > len(ids):
-                text_ids[:0] = ids
-                ids = text_ids
-            else:
-                ids += text_ids
-        ids.append(CALL if recipient is not None and role == "assistant" else END)
-        return ids
+            out.text(text)
+        out.token(CALL if recipient is not None and role == "assistant" else END)
 
     def _header(self, fields: _HeaderFields, index: int | None) -> list[int]:
         ids = header_ids(self.encode, *fields, self.channel_first)

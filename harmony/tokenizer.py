@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from harmony._bpe import RankTables
-from harmony._codec import Codec, bytes_of, to_utf8
+from harmony._codec import Codec, IdWriter, bytes_of, to_utf8
 from harmony.errors import HarmonyError, UnknownTokenError, VocabularyError
 from harmony.special_tokens import (
     O200K_BASE_SPECIALS,
@@ -373,6 +373,10 @@ class Tokenizer:
     @functools.cached_property
     def _special_by_bytes(self) -> dict[bytes, int]:
         return {name.encode(): token for name, token in self._specials.ids.items()}
+
+    def _id_writer(self) -> IdWriter:
+        """For rendering: collects the ids of many texts and tokens."""
+        return IdWriter(self._codec)
 
     def _resolve(
         self, text: Text, allowed_special: SpecialNames, disallowed_special: SpecialNames

@@ -24,6 +24,8 @@ from harmony.messages import Conversation, Message, RenderConversationConfig, Ro
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from harmony.tokenizer import Tokenizer
+
 TrainOn = Literal["assistant", "last_turn", "final_only"] | Callable[[Message, int], Any]
 
 PRESETS = ("assistant", "last_turn", "final_only")
@@ -169,7 +171,7 @@ class RenderedConversation:
 
 
 def render_annotated(
-    tokenizer: render.Tokenizer,
+    tokenizer: Tokenizer,
     conversation: Conversation,
     next_turn_role: Role | str | None,
     config: RenderConversationConfig | None,
@@ -181,7 +183,7 @@ def render_annotated(
 
 
 def render_batch(
-    tokenizer: render.Tokenizer,
+    tokenizer: Tokenizer,
     conversations: Iterable[Conversation],
     num_threads: int | None,
     config: RenderConversationConfig | None,
@@ -210,7 +212,7 @@ def render_batch(
 
 
 def _render(
-    tokenizer: render.Tokenizer,
+    tokenizer: Tokenizer,
     conversation: Conversation,
     next_turn_role: Role | str | None,
     config: RenderConversationConfig | None,

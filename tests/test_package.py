@@ -14,7 +14,14 @@ import harmony._bpe
 import harmony._pretokenize
 
 COMPILED = [
-    "_batch", "_bpe", "_codec", "_content", "_encode", "_parser", "_pretokenize", "_segments",
+    "_batch",
+    "_bpe",
+    "_codec",
+    "_content",
+    "_encode",
+    "_parser",
+    "_pretokenize",
+    "_segments",
 ]
 PUBLIC = [
     "HarmonyEncoding",
