@@ -32,7 +32,7 @@ def describe() -> dict[str, object]:
         "system": f"{platform.system()} {platform.machine()}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "python compiler": platform.python_compiler(),
-        "c compiler": _c_compiler(),
+        "c compiler": compiler(),
         "libraries": {name: found for name in LIBRARIES if (found := version(name)) is not None},
     }
 
@@ -76,7 +76,7 @@ def _cpu() -> str:
     return platform.processor() or platform.machine()
 
 
-def _c_compiler() -> str | None:
+def compiler() -> str | None:
     path = shutil.which("cc")
     if path is None:
         return None

@@ -2,6 +2,13 @@
 
 import pytest
 import vectors
+from ways import WAYS, working
+
+
+@pytest.fixture(autouse=True, scope="module", params=WAYS)
+def way(request):
+    with working(request.param):
+        yield
 
 
 def special_option(value):

@@ -1,0 +1,115 @@
+"""Every way the encoder can work gives the ids of the plain way, and that gives tiktoken's.
+
+Each tier of the segment finder, caches of full size, tiny and off, pieces cut and whole
+(ways.py). The plain way, the scanner without caches and cuts, is merging by definition.
+"""
+
+import itertools
+import random
+
+import pytest
+from compare import assert_same_ids
+from contexts import CONTEXTS, code_point_texts
+from families import FAMILIES
+from hypothesis import given
+from scale import scaled
+from strategies import random_texts, texts
+from ways import WAYS, working
+
+from harmony._encode import use_caches
+
+FAST = [way for way in WAYS if way != "plain"]
+
+
+@pytest.fixture(params=FAST)
+def way(request):
+    """Tests make expected ids in the plain way, then work in this one."""
+    return request.param
+
+
+def ids_of(tokenizer, way, several):
+    with working(way):
+        return [tokenizer.encode_ordinary(text) for text in several]
+
+
+def assert_same_as_plain(tokenizer, way, several):
+    plain = ids_of(tokenizer, "plain", several)
+    for text, ids, expected in zip(several, ids_of(tokenizer, way, several), plain, strict=True):
+        assert_same_ids(text, ids, expected)
+
+
+def long_texts(token_texts):
+    """Texts of some kilobytes: many windows, several batches of segments, full caches."""
+    rng = random.Random(31)
+    short = list(random_texts(scaled(4000), seed=32, vocabulary=token_texts))
+    for _ in range(scaled(150)):
+        yield "".join(rng.choices(short, k=rng.randint(20, 400)))
+
+
+def test_plain_is_tiktoken(tokenizer, tiktoken_harmony, token_texts):
+    several = [*long_texts(token_texts), *random_texts(scaled(10_000), 33, vocabulary=token_texts)]
+    for text, ids in zip(several, ids_of(tokenizer, "plain", several), strict=True):
+        assert_same_ids(text, ids, tiktoken_harmony.encode_ordinary(text))
+
+
+def test_long_texts(tokenizer, token_texts, way):
+    assert_same_as_plain(tokenizer, way, list(long_texts(token_texts)))
+
+
+def test_random_texts(tokenizer, token_texts, way):
+    assert_same_as_plain(
+        tokenizer, way, list(random_texts(scaled(20_000), seed=34, vocabulary=token_texts))
+    )
+
+
+@pytest.mark.parametrize("context", ["between lower-case letters", "four in a row"])
+def test_every_code_point(tokenizer, way, context):
+    assert context in CONTEXTS
+    assert_same_as_plain(tokenizer, way, list(code_point_texts(context)))
+
+
+def test_every_token_as_text(tokenizer, token_texts, way):
+    """Alone, and after a space: what the vocabulary's tables hold, found through each cache."""
+    assert_same_as_plain(tokenizer, way, [*token_texts, " ".join(token_texts)])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_families(tokenizer, way, family):
+    assert_same_as_plain(tokenizer, way, [FAMILIES[family](size) for size in (300, 5_000, 40_000)])
+
+
+def test_every_length_and_place(tokenizer, way):
+    """Texts of 0 to 300 characters, and the same text after 0 to 63 others."""
+    pattern = "It's 12,345 words\n\n  of 日本語、中文。 naïve <|end|> \t/* x */ Привет мир "
+    text = pattern * 6
+    several = [text[:length] for length in range(301)]
+    several += ["." * shift + text for shift in range(64)]
+    assert_same_as_plain(tokenizer, way, several)
+
+
+@given(texts())
+def test_any_text(tokenizer, text):
+    for way in FAST:
+        assert_same_as_plain(tokenizer, way, [text])
+
+
+def test_segments_that_share_a_place_in_a_cache(tokenizer):
+    """Tiny caches have two places each: every segment meets what another one left there."""
+    words = ["a", "ab", "zq", "qzx", "zxqw", "xqzjwvk", "abcdefghijk", "qzqzqzqzqzqz", "日本", "語"]
+    several = ["".join(pair) for pair in itertools.product([" ", "."], words)]
+    several = ["".join(three) for three in itertools.product(several, repeat=3)]
+    assert_same_as_plain(tokenizer, "tiny caches", several)
+
+
+def test_a_text_of_distinct_pieces(tokenizer):
+    """Nothing is ever found in a cache, and what it holds is thrown out all the time."""
+    rng = random.Random(35)
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    words = {"".join(rng.choices(letters, k=rng.randint(4, 14))) for _ in range(scaled(60_000))}
+    for way in FAST:
+        assert_same_as_plain(tokenizer, way, [" ".join(sorted(words))])
+
+
+def test_unknown_caches():
+    with pytest.raises(ValueError, match="caches 'huge': expected one of tiny, off"):
+        use_caches("huge")
