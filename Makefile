@@ -28,7 +28,7 @@ develop: $(VENV)/.tests
 $(VENV)/.installed: $(SOURCES)
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	$(PY) $(INSTALL) --upgrade pip
-	$(PY) $(INSTALL) --editable '.[cli]'
+	$(PY) $(INSTALL) --editable '.[cli,datasets]'
 	touch $@
 
 $(VENV)/.tests: $(VENV)/.installed

@@ -1,4 +1,5 @@
-"""What `make demo` shows: real text to ids and back, a conversation rendered, a completion parsed.
+"""What `make demo` shows: real text to ids and back, a conversation rendered, a completion parsed,
+a small data set encoded.
 
 The text is this repository's own prose, sources and test data, and a sample conversation.
 """
@@ -6,6 +7,7 @@ The text is this repository's own prose, sources and test data, and a sample con
 from __future__ import annotations
 
 import json
+import tempfile
 import time
 from pathlib import Path
 
@@ -35,6 +37,7 @@ def main() -> None:
     prompt = harmony.Conversation.from_messages(conversation.messages[:n_prompt])
     show_rendering(console, encoding, prompt)
     show_stream(console, encoding, conversation.messages[n_prompt : n_prompt + 2])
+    show_data_set(console, encoding)
 
 
 def show_one_sentence(console: Console, encoding: harmony.HarmonyEncoding) -> None:
@@ -108,6 +111,38 @@ def show_stream(
         console.print(message.to_json(), markup=False, highlight=False)
     if [m.to_dict() for m in parser.messages] != [m.to_dict() for m in written]:
         raise SystemExit("the parsed messages are not the ones that were rendered")
+
+
+def show_data_set(console: Console, encoding: harmony.HarmonyEncoding) -> None:
+    """Every paragraph of this repository's prose as a row of a data set, read back and packed."""
+    from harmony import datasets
+
+    paragraphs = [
+        paragraph
+        for pattern in KINDS["prose (*.md)"]
+        for path in sorted(ROOT.glob(pattern))
+        for paragraph in path.read_text("utf-8").split("\n\n")
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        rows = Path(folder, "prose.jsonl")
+        rows.write_text("".join(json.dumps({"text": text}) + "\n" for text in paragraphs))
+        data_set = datasets.encode_dataset(rows, Path(folder, "prose"), format="npy")
+        table = Table(title="\nA data set: the paragraphs of this repository's prose")
+        for heading in ("file", "bytes"):
+            table.add_column(heading, justify="left" if heading == "file" else "right")
+        for path in sorted(data_set.path.iterdir()):
+            table.add_row(path.name, f"{path.stat().st_size:,}")
+        console.print(table)
+        for number, text in enumerate(paragraphs):
+            if encoding.decode_utf8(data_set[number]["ids"]) != text:
+                raise SystemExit(f"row {number} of the data set is not the paragraph it was")
+        packed = datasets.pack(data_set, 2048)
+        console.print(
+            f"{len(data_set):,} rows, {data_set.n_tokens:,} tokens, every row decodes to its text; "
+            f"packed: {len(packed)} rows of 2,048 ids, "
+            f"{(packed.document >= 0).mean():.1%} filled",
+            highlight=False,
+        )
 
 
 def seconds_to_encode(encoding: harmony.HarmonyEncoding, texts: list[str]) -> float:

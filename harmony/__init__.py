@@ -4,6 +4,8 @@ text      ->  special_tokens  ->  _pretokenize  ->  _bpe  ->  ids        joined 
 messages  ->  tool_schema, header  ->  render  ->  ids                   uses tokenizer.py
 ids       ->  _parser, _content  ->  header, recovery  ->  parser  ->  parsed, events
                                                             all three joined by encoding.py
+texts     ->  batch, on the threads of workers  ->  flat ids    training adds loss masks
+files     ->  sources  ->  rows  ->  shards           a job of datasets.py; ray.py on clusters
 
 Public names are loaded on first use: the message types, and pydantic with them, only by those who
 render or parse.
