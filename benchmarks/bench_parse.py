@@ -4,6 +4,9 @@ New streams for every sample and new parsers for every stream; a parser is made,
 before the part in question, before the clock starts. The median counts, of five times `--rounds`
 rounds (a quick run: of `--rounds`).
 
+Rows without a look at the parser compare `process` with `process_many`, and both with what
+recovery costs on streams that need none; where a library has only `process`, that is what is timed.
+
 The second table is about growth: what the next tokens cost, with one look at the parser after each,
 when so much has been read and when four times as much has. The full run takes some five minutes.
 """
@@ -17,6 +20,7 @@ from benchmarks import harness
 from benchmarks.dialogues import Stream, after_messages, completion, open_message
 from benchmarks.harness import Row
 from benchmarks.message_contenders import (
+    feed,
     parse_each_token,
     parse_each_token_and_messages,
     parse_whole,
@@ -35,6 +39,29 @@ def rows() -> list[Row]:
         Row(parse_each_token(), "a completion", short, n_ids, size=3),
         Row(with_messages, "after 1 message", one, n_ids, size=3),
         Row(with_messages, f"after {N_COMPLETE} messages", many, n_ids, size=3),
+        Row(feed("process(token)"), "a completion", short, n_ids, size=3),
+        Row(
+            feed("process(token), recovering", recovering=True),
+            "a completion",
+            short,
+            n_ids,
+            size=3,
+        ),
+        *(
+            Row(
+                feed(call, at_once=at_once, recovering=recovering),
+                "a completion",
+                short,
+                n_ids,
+                size=3,
+            )
+            for call, at_once, recovering in (
+                ("process_many(16 ids)", 16, False),
+                ("process_many(16 ids), recovering", 16, True),
+                ("process_many(ids)", None, False),
+                ("process_many(ids), recovering", None, True),
+            )
+        ),
         Row(parse_whole(), "a completion", short, n_ids, size=10),
         Row(parse_whole(), "a long completion", long, n_ids, size=2),
     ]

@@ -134,8 +134,41 @@ def _token_by_token(
     return both(task, call, "the loop of a server that streams", load)
 
 
-def _fed(package: Package, stream: Stream) -> _Fed:
-    parser = package.module.StreamableParser(package.encoding, package.module.Role.ASSISTANT)
+def feed(call: str, *, at_once: int | None = 1, recovering: bool = False) -> list[Contender]:
+    """Feeding a stream without a look at it, `at_once` ids in each call (None: all of them).
+
+    Where there is no `process_many` and no recovery, `process` is called for each id.
+    """
+
+    def load(package: Package) -> Loaded:
+        has_both = hasattr(package.module.StreamableParser, "process_many")
+        options = {"on_error": "recover"} if recovering and has_both else {}
+
+        def prepare(streams: Sequence[Stream]) -> list[_Fed]:
+            return [_fed(package, stream, **options) for stream in streams]
+
+        def run(fed: Sequence[_Fed]) -> None:
+            for parser, ids in fed:
+                if at_once == 1 or not has_both:
+                    for token in ids:
+                        parser.process(token)
+                else:
+                    for start in range(0, len(ids), at_once or len(ids)):
+                        parser.process_many(ids[start : start + (at_once or len(ids))])
+
+        def outputs(streams: Sequence[Stream]) -> list[str]:
+            fed = prepare(streams)
+            run(fed)
+            return [json.dumps(_written(parser.process_eos().messages)) for parser, _ in fed]
+
+        return Loaded(run, outputs, prepare)
+
+    return both("token by token", call, "a server that waits for events", load)
+
+
+def _fed(package: Package, stream: Stream, **options: str) -> _Fed:
+    role = package.module.Role.ASSISTANT
+    parser = package.module.StreamableParser(package.encoding, role, **options)
     for token in stream.before:
         parser.process(token)
     # A caller who reads the messages after every token has read those that are complete.

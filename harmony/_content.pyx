@@ -50,6 +50,8 @@ cdef enum:
     KEEP_BUFFER = 1 << 16
     # Tokens of up to this many bytes are copied as one block.
     BLOCK = 16
+    # So many ids at once, if their bytes are few.
+    STRETCH = 64
 
 
 # --- growing buffers ----------------------------------------------------------------------------
@@ -276,17 +278,60 @@ cdef inline void came_out(Came* came, size_t position) noexcept nogil:
     came.last = position
 
 
+cdef size_t put_stretch(
+    Content* content, const Tables* tables, const uint32_t* ids, size_t n_ids,
+) noexcept nogil:
+    """Put the bytes of as many ids into the text as are few and well-formed: up to STRETCH, and
+    none if there is no memory for these. Nothing is held."""
+    cdef size_t i, start, n
+    cdef uint32_t token
+    cdef uint8_t* target
+    cdef int after
+    n_ids = min(n_ids, STRETCH)
+    if reserve(&content.text, (n_ids + 1) * BLOCK) != OK:
+        return 0
+    target = content.text.data + content.text.n
+    for i in range(n_ids):
+        token = ids[i]
+        if token >= tables.n_ids:
+            break
+        start = u32_at(tables.token_starts, token, <size_t>tables.n_ids + 1)
+        n = tables.token_starts[token + 1] - start
+        if n == 0 or n > BLOCK or start + BLOCK > tables.n_token_bytes:
+            break
+        memcpy(target, tables.token_bytes + start, BLOCK)
+        if not is_ascii_block(target, n) and well_formed(target, n, &after) < n:
+            break
+        content.delta = target - content.text.data
+        target += n
+    else:
+        i = n_ids
+    count_steps(i + 1)
+    content.text.n = target - content.text.data
+    return i
+
+
 cdef size_t append_all(
     Content* content, Codec codec, const uint32_t* ids, size_t n_ids, size_t position, Came* came,
 ) noexcept nogil:
     """Many ids; how many, which is 0 without memory."""
-    cdef size_t i, before
-    for i in range(n_ids):
+    cdef size_t i = 0
+    cdef size_t before, n_put
+    while i < n_ids:
+        if content.held.n == 0 and not content.blocked:
+            n_put = put_stretch(content, &codec.ranks.tables, ids + i, n_ids - i)
+            if n_put:
+                came_out(came, position + i)
+                came.last = position + i + n_put - 1
+                content.replaced = False
+                i += n_put
+                continue
         before = content.text.n
         if append(content, codec, ids[i]) != OK:
             return 0
         if content.text.n > before:
             came_out(came, position + i)
+        i += 1
     return n_ids
 
 
@@ -342,15 +387,24 @@ cdef size_t mend_all(
     Repairs* repairs, Came* came,
 ) noexcept nogil:
     """Many ids, up to the first with something to repair; how many, which is 0 without memory."""
-    cdef size_t i, before
-    for i in range(n_ids):
+    cdef size_t i = 0
+    cdef size_t before, n_put
+    while i < n_ids:
+        if content.held.n == 0 and content.n_dropped == 0:
+            n_put = put_stretch(content, &codec.ranks.tables, ids + i, n_ids - i)
+            if n_put:
+                came_out(came, position + i)
+                came.last = position + i + n_put - 1
+                i += n_put
+                continue
         before = content.text.n
         if mend(content, codec, ids[i], position + i, repairs) != OK:
             return 0
         if content.text.n > before:
             came_out(came, position + i)
+        i += 1
         if repairs.n:
-            return i + 1
+            return i
     return n_ids
 
 
