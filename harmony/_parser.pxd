@@ -16,7 +16,7 @@ cdef Status append_ids(Ids* target, const Ids* source) noexcept nogil
 # Fill `ids` anew with ids of any kind.
 cdef int gather(Ids* ids, object tokens) except -1
 # A ParsedMessage of (Header, text, (complete, end token, span)).
-cdef object new_message(tuple kept)
+cpdef object new_message(tuple kept)
 
 
 cdef class Parser:

@@ -142,7 +142,8 @@ cdef enum:
 cdef size_t NO_LIMIT = <size_t>-1
 cdef int64_t NO_TOKEN = -1
 
-# What recovery.py said about headers that came before: the same ids say the same.
+# What header.py and recovery.py said about headers that came before: the same ids say the same.
+cdef dict _FIELDS = {}
 cdef dict _READINGS = {}
 cdef dict _VERDICTS = {}
 
@@ -695,6 +696,14 @@ cdef class Parser:
         """`<|message|>` came: read the header."""
         if self.mode == RECOVER:
             return self.take_any_header(position)
+        key = None
+        if 0 < self.header.n <= REMEMBERED_IDS:
+            key = self.given_role, self.header_key()
+            fields = _FIELDS.get(key)
+            if fields is not None:
+                self.header.n = 0
+                self.given_role = None
+                return self.open_content(CONTENT, fields, position + 1)
         text, problem = self.header_text()
         self.header.n = 0
         self.enter(EXPECT_START)
@@ -705,6 +714,8 @@ cdef class Parser:
             fields = read_header(text, self.given_role)
         except ParseError as error:
             raise self.located(error, HEADER, MESSAGE_ID)
+        if key is not None:
+            remember(_FIELDS, key, fields)
         self.given_role = None
         return self.open_content(CONTENT, fields, position + 1)
 
@@ -917,7 +928,7 @@ cdef class Parser:
         if self.events is not None:
             self.events.append(event_of(
                 _MESSAGE_END, len(self.finished) - 1, (self.header_start, stop),
-                None, None, message_of(_MODEL_SLOTS, kept), None))
+                None, None, kept, None))
         return 0
 
     cdef tuple header_text(self):
@@ -1312,7 +1323,8 @@ cdef object message_of(_ModelSlots slots, tuple kept):
 _MODEL_SLOTS = _ModelSlots()
 
 
-cdef object new_message(tuple kept):
+cpdef object new_message(tuple kept):
+    """A new ParsedMessage of (Header, text, (complete, end token, span))."""
     return message_of(_MODEL_SLOTS, kept)
 
 
@@ -1323,9 +1335,9 @@ cdef object new_tuple(object tuple_class, tuple values):
     return _NEW_TUPLE(tuple_class, values)
 
 
-cdef object event_of(kind, message_index, span, header, text, message, diagnostic):
+cdef object event_of(kind, message_index, span, header, text, kept, diagnostic):
     return new_tuple(
-        ParseEvent, (kind, message_index, span, header, text, message, diagnostic))
+        ParseEvent, (kind, message_index, span, header, text, kept, diagnostic))
 
 
 cdef object diagnostic_of(tuple made):

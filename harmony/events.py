@@ -6,7 +6,8 @@ Plain tuples with names: immutable, comparable, picklable, and nothing that need
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING, NamedTuple, TypedDict
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypedDict
 
 if TYPE_CHECKING:
     from harmony.messages import Role
@@ -79,7 +80,18 @@ class MessageHeader(NamedTuple):
     content_type: str | None
 
 
-class ParseEvent(NamedTuple):
+class _Event(NamedTuple):
+    kind: ParseEventKind
+    message_index: int | None
+    token_span: tuple[int, int]
+    header: MessageHeader | None = None
+    text: str | None = None
+    # What the message is made of: header, text, and where it stands.
+    parsed: tuple[Any, str, tuple[bool, int | None, tuple[int, int]]] | None = None
+    diagnostic: Diagnostic | None = None
+
+
+class ParseEvent(_Event):
     """One thing that happened in a stream; of the last four attributes `kind` says which is set.
 
     MESSAGE_START (`header`) comes with the first text of a message, or with its end if it has none.
@@ -92,13 +104,17 @@ class ParseEvent(NamedTuple):
     which its text came out.
     """
 
-    kind: ParseEventKind
-    message_index: int | None
-    token_span: tuple[int, int]
-    header: MessageHeader | None = None
-    text: str | None = None
-    message: ParsedMessage | None = None
-    diagnostic: Diagnostic | None = None
+    @cached_property
+    def message(self) -> ParsedMessage | None:
+        """The message that ended: an object of its own, made when it is first asked for."""
+        if self.parsed is None:
+            return None
+        from harmony._parser import new_message
+
+        return new_message(self.parsed)
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"an event cannot be changed: {name}")
 
 
 class TokenCounts(TypedDict):

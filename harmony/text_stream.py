@@ -123,8 +123,10 @@ class TextStreamParser:
         result = []
         for event in events:
             event = event._replace(token_span=self._characters(event.token_span))
-            if event.message is not None:
-                self._measured(event.message)
+            if event.parsed is not None:
+                header, text, (complete, end_token, span) = event.parsed
+                origin = complete, end_token, self._characters(span)
+                event = event._replace(parsed=(header, text, origin))
             if event.diagnostic is not None:
                 span = event.token_span
                 event = event._replace(diagnostic=event.diagnostic._replace(token_span=span))

@@ -430,6 +430,18 @@ def test_messages_that_were_handed_out_change_nothing(encoding):
     assert parser.copy().messages[0].channel is None
 
 
+def test_events_are_frozen_and_can_be_pickled(encoding):
+    parser = StreamableParser(encoding, "assistant")
+    events = parser.process_many(encode(encoding, "<|channel|>final<|message|>a<|end|>"))
+    assert pickle.loads(pickle.dumps(events)) == events
+    assert events[-1].message is events[-1].message
+    assert pickle.loads(pickle.dumps(events[-1])).message == parser.messages[0]
+    assert events[0].message is None
+    for name in ("message", "kind", "other"):
+        with pytest.raises(AttributeError):
+            setattr(events[-1], name, None)
+
+
 def test_arguments(encoding):
     with pytest.raises(ValueError, match="on_error must be 'raise' or 'recover'"):
         StreamableParser(encoding, None, on_error="ignore")
