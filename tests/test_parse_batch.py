@@ -44,7 +44,7 @@ def test_rows_are_parsed_as_each_alone(options, num_threads, encoding):
             except HarmonyError:
                 continue
             rows.append(ids)
-        assert len(rows) > 10
+        assert rows
         expected = [whole(encoding, ids, role, options) for ids in rows]
         assert (
             shown(encoding.parse_batch(rows, role, num_threads=num_threads, **options)) == expected
