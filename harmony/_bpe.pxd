@@ -10,6 +10,8 @@ cdef extern from *:
 # The same as in rank_tables.py, which describes the tables.
 cdef enum:
     SHORT_LENGTH = 11
+    TOKEN_BYTES = 16                    # of a record of short_tokens
+    IS_LONG = 255
     BUCKET = 4
 
 
@@ -36,6 +38,7 @@ cdef struct Tables:
     const uint8_t* token_bytes
     size_t n_token_bytes
     const uint32_t* token_starts        # n_ids + 1
+    const uint8_t* short_tokens         # n_ids * 16
     uint32_t n_ids
     size_t longest                      # bytes of the longest token
     size_t longest_short                # bytes of the longest that short_records may hold

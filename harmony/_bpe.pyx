@@ -613,6 +613,8 @@ cdef class RankTables:
     def __cinit__(self, dict arrays not None):
         cdef Tables* t = &self.tables
         cdef const uint8_t[::1] token_bytes = arrays["token_bytes"]
+        cdef const uint8_t[::1] short_tokens
+        cdef uint32_t length
         cdef const uint64_t[::1] cut_filter
         cdef Py_ssize_t n_ids = len(arrays["token_starts"]) - 1
         cdef Py_ssize_t i
@@ -630,6 +632,15 @@ cdef class RankTables:
             t.longest = max(t.longest, <size_t>(t.token_starts[i + 1] - t.token_starts[i]))
         if t.token_starts[n_ids] != t.n_token_bytes:
             raise VocabularyError("the token bytes do not end where the last token does")
+        if arrays["short_tokens"].shape != (n_ids, TOKEN_BYTES):
+            raise VocabularyError(f"table short_tokens does not have {n_ids} records")
+        short_tokens = arrays["short_tokens"].reshape(-1)
+        t.short_tokens = &short_tokens[0]
+        for i in range(n_ids):
+            length = t.short_tokens[i * TOKEN_BYTES + TOKEN_BYTES - 1]
+            if length != min(t.token_starts[i + 1] - t.token_starts[i], IS_LONG) and not (
+                    length == IS_LONG and t.token_starts[i + 1] - t.token_starts[i] >= TOKEN_BYTES):
+                raise VocabularyError(f"table short_tokens has another length of token {i}")
         t.byte_ids = u32_pointer(arrays, "byte_ids", 256)
         t.byte_pairs = u32_pointer(arrays, "byte_pairs", 65536)
         t.border_ranks = u32_pointer(arrays, "border_ranks", 65536)

@@ -21,7 +21,8 @@ from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memset
 
 from harmony._bpe cimport (
-    BAD_TABLES, NO_MEMORY, OK, RankTables, Sink, Status, Tables, reserve, token_length,
+    BAD_TABLES, IS_LONG, NO_MEMORY, OK, TOKEN_BYTES, RankTables, Sink, Status, Tables, reserve,
+    token_length,
 )
 from harmony._encode cimport Context, Contexts, Span, Text, encode_text
 from harmony._pretokenize cimport find_malformed
@@ -867,12 +868,21 @@ cdef int encode_rows(
 
 cdef Py_ssize_t total_bytes(Codec codec, Ids ids) except -1:
     """Number of bytes that these ids stand for; UnknownTokenError for the first without any."""
+    cdef const Tables* t = &codec.ranks.tables
     cdef Py_ssize_t total = 0
     cdef Py_ssize_t i = 0
     cdef Py_ssize_t n_bytes
+    cdef uint32_t token
     cdef const uint8_t* start
     with nogil:
-        while i < ids.n_ids and codec.find_bytes(ids.ids[i], &start, &n_bytes):
+        while i < ids.n_ids:
+            token = ids.ids[i]
+            n_bytes = 0
+            if token < t.n_ids:
+                n_bytes = t.short_tokens[<size_t>token * TOKEN_BYTES + TOKEN_BYTES - 1]
+            if (n_bytes == 0 or n_bytes == IS_LONG) and not codec.find_bytes(
+                    token, &start, &n_bytes):
+                break
             total += n_bytes
             i += 1
     if i < ids.n_ids:
@@ -885,13 +895,23 @@ cdef void copy_bytes(
 ) noexcept:
     """Write the bytes of all ids to `target`. An array that somebody else changed since
     `total_bytes` read it must not lead past its end."""
+    cdef const Tables* t = &codec.ranks.tables
     cdef Py_ssize_t i, n_bytes
+    cdef uint32_t token
     cdef const uint8_t* start
     with nogil:
         for i in range(n_ids):
-            if not codec.find_bytes(ids[i], &start, &n_bytes) or n_bytes > n_target:
+            token = ids[i]
+            n_bytes = 0
+            if token < t.n_ids and n_target >= TOKEN_BYTES:
+                start = t.short_tokens + <size_t>token * TOKEN_BYTES
+                n_bytes = start[TOKEN_BYTES - 1]
+            if n_bytes and n_bytes != IS_LONG:
+                memcpy(target, start, TOKEN_BYTES)      # the next token is written over the rest
+            elif codec.find_bytes(token, &start, &n_bytes) and n_bytes <= n_target:
+                memcpy(target, start, n_bytes)
+            else:
                 break
-            memcpy(target, start, n_bytes)
             target += n_bytes
             n_target -= n_bytes
         memset(target, 0, n_target)

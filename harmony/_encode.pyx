@@ -25,9 +25,9 @@ from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memcpy, memset
 
 from harmony._bpe cimport (
-    BAD_TABLES, INTERRUPTED, Key, MULTIPLIER_1, MULTIPLIER_2, NO_ID, OK, SHORT_LENGTH, Sink,
-    Status, Tables, find_long, find_record, make_key, merge_piece, must_stop, reserve,
-    token_length,
+    BAD_TABLES, INTERRUPTED, IS_LONG, MULTIPLIER_1, MULTIPLIER_2, NO_ID, OK, SHORT_LENGTH,
+    TOKEN_BYTES, Key, Sink, Status, Tables, find_long, find_record, make_key, merge_piece,
+    must_stop, reserve, token_length,
 )
 from harmony._segments cimport (
     ID_SHIFT, KEY_BYTES, NO_RECORD_ID, RECORD_ID_BITS, SECOND_ID_SHIFT, SLACK, Record,
@@ -46,6 +46,8 @@ cdef enum:
     SPELLING_BITS = 16              # 65,536 spellings of 16 bytes
     SPELLED_BYTES = 32              # of the longest segment that is kept as a spelling
     SPELLED_IDS = 6
+    # Missed segments between asking for what a spelling is compared with, and comparing.
+    PREFETCHED_AHEAD = 3
     # Segments of more bytes go straight to the sink: their ids would be in memory twice.
     LONG_SEGMENT = 512
 
@@ -146,11 +148,13 @@ cdef Status encode_segments(
             make_key(bytes + at, missed.n_bytes, &missed.key)
         else:
             make_key(tail + (at - tail_start), missed.n_bytes, &missed.key)
-        missed.spelling = missed.key.hash
+        # Other bits than those that place a record: what meets there does not meet here, too.
+        missed.spelling = missed.key.hash * MULTIPLIER_1
         if missed.n_bytes <= t.longest_short:
             prefetch(t.short_records + (missed.key.hash >> t.short_shift) * 8)
-        if SHORT_LENGTH < missed.n_bytes <= SPELLED_BYTES:
-            missed.spelling = hash_of_longer(missed.bytes, missed.n_bytes)
+        if missed.n_bytes <= SPELLED_BYTES:
+            if missed.n_bytes > SHORT_LENGTH:
+                missed.spelling = hash_of_longer(missed.bytes, missed.n_bytes)
             prefetch(c.spellings + (missed.spelling >> c.spelling_shift))
     return resolve(t, c, n_missed, n_segments, sink)
 
@@ -164,13 +168,21 @@ cdef inline uint64_t hash_of_longer(const uint8_t* bytes, size_t n_bytes) noexce
     return (value ^ value >> 32) * MULTIPLIER_2
 
 
-cdef inline bint is_same(
-    const uint8_t* a, const uint8_t* b, size_t n_bytes, size_t n_readable,
+cdef inline size_t match(
+    const Tables* t, uint32_t token, const uint8_t* bytes, size_t n_bytes, size_t n_readable,
 ) noexcept nogil:
-    """Whether n_bytes bytes are the same in both, of each of which n_readable may be read."""
-    if n_bytes <= 8 <= n_readable:
-        return (load_u64(a) ^ load_u64(b)) << (64 - 8 * n_bytes) == 0
-    return memcmp(a, b, n_bytes) == 0
+    """The length of a token, if these n_bytes bytes start with it, else 0."""
+    cdef const uint8_t* record = t.short_tokens + <size_t>token * TOKEN_BYTES
+    cdef size_t length = record[TOKEN_BYTES - 1]
+    count_steps(1)
+    if length == IS_LONG:
+        length = token_length(t, token)
+        record = t.token_bytes + t.token_starts[token]
+    if length > n_bytes:
+        return 0
+    if length <= 8 <= n_readable:
+        return length if (load_u64(record) ^ load_u64(bytes)) << (64 - 8 * length) == 0 else 0
+    return length if memcmp(record, bytes, length) == 0 else 0
 
 
 cdef inline uint32_t read_spelling(
@@ -180,25 +192,31 @@ cdef inline uint32_t read_spelling(
     """The number of ids of this segment, if these are its ids, else 0."""
     cdef uint64_t word = spelling.words[0]
     cdef size_t done = 0
-    cdef size_t length, token_start
+    cdef size_t length
     cdef uint32_t n_ids = 0
     cdef uint32_t token
     while n_ids < SPELLED_IDS:
         token = word & NO_RECORD_ID
         if token == NO_RECORD_ID:
             break
-        count_steps(1)
-        token_start = t.token_starts[token]
-        length = token_length(t, token)
-        if length > n_bytes - done or not is_same(
-                t.token_bytes + token_start, bytes + done, length,
-                min(n_readable - done, t.n_token_bytes - token_start)):
+        length = match(t, token, bytes + done, n_bytes - done, n_readable - done)
+        if length == 0:
             return 0
         ids[n_ids] = token
         n_ids += 1
         done += length
         word = spelling.words[1] if n_ids == 3 else word >> RECORD_ID_BITS
     return n_ids if done == n_bytes else 0
+
+
+cdef inline void prefetch_tokens(const Tables* t, const Spelling* spelling) noexcept nogil:
+    """Ask for what the first ids of a spelling are compared with."""
+    cdef uint64_t word = spelling.words[0]
+    cdef int _k
+    for _k in range(3):
+        # That of no id may be asked for, too.
+        prefetch(t.short_tokens + (word & NO_RECORD_ID) * TOKEN_BYTES)
+        word >>= RECORD_ID_BITS
 
 
 cdef inline void write_spelling(
@@ -232,6 +250,10 @@ cdef Status resolve(
     cdef size_t i, n_ids
     cdef Py_ssize_t emitted = 0
     for i in range(n_missed):
+        if i + PREFETCHED_AHEAD < n_missed:
+            missed = &c.missed[i + PREFETCHED_AHEAD]
+            if missed.n_bytes <= SPELLED_BYTES:
+                prefetch_tokens(t, c.spellings + (missed.spelling >> c.spelling_shift))
         missed = &c.missed[i]
         if missed.n_bytes <= t.longest_short:
             value = find_record(t, &missed.key)

@@ -14,6 +14,8 @@ array           dtype, shape               meaning
 ==============  =========================  =========================================================
 token_bytes     uint8 [n_bytes]            all tokens, one after the other
 token_starts    uint32 [n_ids + 1]         token i is token_bytes[starts[i]:starts[i + 1]]
+short_tokens    uint8 [n_ids, 16]          the bytes of token i, then zeros, its length last; 255
+                                           there if it has more than 15 bytes
 byte_ids        uint32 [256]               id of each single byte
 byte_pairs      uint32 [65536]             id of the two-byte token (first << 8 | second), or NO_ID
 border_ranks    uint32 [65536]             rank of the first token that holds these two bytes next
@@ -55,6 +57,7 @@ MAX_IDS = 2**ID_BITS - 1
 SHORT_LENGTH = 11  # longest token kept inside its hash record
 RECORD_ID_BITS = 18  # of each of the two ids of a record; all ones: none
 NO_RECORD_ID = 2**RECORD_ID_BITS - 1
+IS_LONG = 255  # in place of the length of a token that has more than 15 bytes
 BUCKET = 4  # short records in a bucket: 64 bytes, one cache line
 CUT_BITS = 18  # log2 of the bits of the cut filter
 FILTER_PAIRS_PER_WORD = 9  # at 70 %: at most one bit in ten is set
@@ -101,6 +104,7 @@ def build_rank_tables(
     tables: Tables = {
         "token_bytes": np.frombuffer(b"".join(tokens), dtype=np.uint8),
         "token_starts": starts,
+        "short_tokens": _short_tokens(tokens),
         "byte_ids": np.array([id_of[bytes([b])] for b in range(256)], dtype=np.uint32),
         "byte_pairs": _byte_pairs(id_of),
         "border_ranks": _border_ranks(tokens),
@@ -126,6 +130,14 @@ def _all_splits(id_of: dict[bytes, int]) -> list[tuple[int, int, int]]:
                 if right is not None:
                     pairs.append((left, right, merged))
     return pairs
+
+
+def _short_tokens(tokens: Sequence[bytes]) -> np.ndarray:
+    records = bytearray()
+    for token in tokens:
+        records += token[:15].ljust(15, b"\0")
+        records.append(len(token) if len(token) <= 15 else IS_LONG)
+    return np.frombuffer(records, dtype=np.uint8).reshape(-1, 16)
 
 
 def _byte_pairs(id_of: dict[bytes, int]) -> np.ndarray:

@@ -20,7 +20,7 @@ from harmony.errors import VocabularyError
 from harmony.rank_tables import Tables
 
 MAGIC = b"harmony\0"
-VERSION = 5
+VERSION = 6
 PAGE = 4096
 _HEADER = struct.Struct("=8sIIQ32sI")  # magic, version, sections, file size, source sha256, CRC
 _SECTION = struct.Struct("=24s4s3IIQQ")  # name, dtype, shape (0: unused), CRC, offset, bytes
