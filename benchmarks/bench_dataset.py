@@ -29,7 +29,8 @@ from benchmarks.bench_batch import documents
 from harmony import datasets
 
 JOB = "import sys; from harmony import datasets; datasets.encode_dataset(sys.argv[1], sys.argv[2]"
-PEAK = "; import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+# Not getrusage, which also counts what the process was before it ran this program.
+PEAK = "; print(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])"
 
 
 def write_rows(path: Path, n_bytes: int) -> int:

@@ -6,7 +6,7 @@ import random
 import numpy as np
 import pytest
 import random_conversations
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import training as reference
 from scale import scaled
@@ -137,6 +137,7 @@ def test_what_the_mask_keeps_parses_to_the_messages(encoding, conv, policy, for_
     assert [m.to_dict() for m in parsed] == [m.to_dict() for m in expected]
 
 
+@settings(max_examples=scaled(50))
 @given(st.lists(conversations, max_size=6), st.sampled_from(POLICIES), st.booleans())
 def test_batches(encoding, rows, policy, for_training):
     options = {"config": config(policy, "channel_first"), "for_training": for_training}
