@@ -32,7 +32,7 @@ NAMES = [
     "ToolNamespaceConfig",
 ]
 # Options that are ours alone.
-ADDED_FIELDS = {"validate_headers", "exact_numbers"}
+ADDED_FIELDS = {"analysis_policy", "header_order", "validate_headers", "exact_numbers"}
 
 ADDRESS = re.compile(r"0x[0-9a-f.]+")
 
