@@ -31,6 +31,7 @@ _NAMES_OF_MODULE = {
         "ReasoningEffort",
         "RenderConversationConfig",
         "RenderOptions",
+        "ResponseFormat",
         "Role",
         "SystemContent",
         "TextContent",
@@ -49,6 +50,7 @@ _NAMES_OF_MODULE = {
     ],
     "special_tokens": ["raise_disallowed_special_token"],
     "errors": [
+        "ConversionError",
         "DatasetError",
         "HarmonyError",
         "InvalidUtf8Error",
@@ -58,6 +60,8 @@ _NAMES_OF_MODULE = {
         "VocabularyError",
     ],
     "drop_in": ["install_as_openai_harmony"],
+    "budget": ["fit"],
+    "alignment": ["character_spans"],
 }
 _MODULE_OF = {name: module for module, names in _NAMES_OF_MODULE.items() for name in names}
 

@@ -77,14 +77,24 @@ class HarmonyEncoding(Tokenizer):
     def render_conversation_for_completion(
         self,
         conversation: Conversation,
-        next_turn_role: Role | str,
+        next_turn_role: Role | str | None,
         config: RenderConversationConfig | None = None,
+        *,
+        continue_final_message: bool = False,
     ) -> list[int]:
         """Ids of `conversation`, then the beginning of a message of `next_turn_role`: the prompt
         for a model. Raises RenderError (a HarmonyError) for a message that the format cannot
-        express, ValueError for an unknown role, wrong fields and lone surrogates."""
+        express, ValueError for an unknown role, wrong fields and lone surrogates.
+
+        `continue_final_message`, with None as the role: the last message, the assistant's, has no
+        end token, so that the model goes on with it.
+        """
         return _render().render_conversation_for_completion(
-            self, conversation, next_turn_role, config
+            self,
+            conversation,
+            next_turn_role,
+            config,
+            continue_final_message=continue_final_message,
         )
 
     def render_conversation(

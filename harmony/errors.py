@@ -25,6 +25,22 @@ class RenderError(HarmonyError):
     """A conversation cannot be written in the format: the caller's fault."""
 
 
+class ConversionError(HarmonyError):
+    """A request, or a conversation, has no counterpart in the other form.
+
+    Attributes: `path`, where the trouble is (`messages[3].tool_calls[0].function.arguments`, say),
+    and `problem`.
+    """
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(f"{path}: {problem}")
+        self.path = path
+        self.problem = problem
+
+    def __reduce__(self) -> tuple[type[ConversionError], tuple[str, str]]:
+        return type(self), (self.path, self.problem)
+
+
 class ParseError(HarmonyError):
     """Ids do not follow the format: the fault of whoever made them.
 

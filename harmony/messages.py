@@ -28,6 +28,7 @@ from pydantic import (
     WrapSerializer,
     WrapValidator,
 )
+from pydantic.json_schema import SkipJsonSchema
 
 from harmony.tool_schema import builtin_namespace
 
@@ -132,6 +133,13 @@ class ToolNamespaceConfig(BaseModel):
         return ToolNamespaceConfig(**builtin_namespace("python"))
 
 
+class ResponseFormat(BaseModel):
+    """A form that answers may take: a JSON schema and, if it helps, a line about its use."""
+
+    json_schema: dict  # type: ignore[type-arg]
+    description: str | None = None
+
+
 class SystemContent(Content):
     """What a system message says: who the model is, how it is to think, tools and channels.
 
@@ -209,10 +217,23 @@ class SystemContent(Content):
 
 
 class DeveloperContent(Content):
-    """What a developer message says: instructions and the functions the model may call."""
+    """What a developer message says: instructions, the functions the model may call, and the forms
+    that answers take."""
 
     instructions: str | None = None
     tools: dict[str, ToolNamespaceConfig] | None = None
+    # openai_harmony does not have this one: reprs without formats and JSON schemas stay as they are
+    # there, and pickles made there can be read.
+    response_formats: SkipJsonSchema[dict[str, ResponseFormat] | None] = None
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        for name, value in super().__repr_args__():
+            if name != "response_formats" or value is not None:
+                yield name, value
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        super().__setstate__(state)
+        self.__dict__.setdefault("response_formats", None)
 
     @classmethod
     def new(cls) -> DeveloperContent:
@@ -234,6 +255,19 @@ class DeveloperContent(Content):
         return self.with_tools(
             ToolNamespaceConfig(name="functions", description=None, tools=list(tools))
         )
+
+    def with_response_format(
+        self, name: str, schema: dict[str, Any], description: str | None = None
+    ) -> DeveloperContent:
+        """Ask for answers that `schema`, a JSON schema, allows; they come on the final channel.
+
+        Shows the schema to the model and no more: what holds a sampler to it is the server's part.
+        An earlier format of that name is replaced.
+        """
+        if self.response_formats is None:
+            self.response_formats = {}
+        self.response_formats[name] = ResponseFormat(json_schema=schema, description=description)
+        return self
 
     def to_dict(self) -> dict[str, Any]:
         """The fields that are not None, then `"type": "developer_content"`."""
@@ -396,6 +430,11 @@ class Message(BaseModel):
         """`to_dict` as JSON."""
         return json.dumps(self.to_dict())
 
+    def _repr_html_(self) -> str | None:
+        from harmony.view.notebook import html_of
+
+        return html_of(self)
+
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Message:
         """From `to_dict`'s form; `content` may also be a plain string.
@@ -437,6 +476,11 @@ class Conversation(BaseModel):
     def to_dict(self) -> dict[str, Any]:
         """`{"messages": [...]}`, each as `Message.to_dict` writes it."""
         return {"messages": [message.to_dict() for message in self.messages]}
+
+    def _repr_html_(self) -> str | None:
+        from harmony.view.notebook import html_of
+
+        return html_of(self)
 
     def to_json(self) -> str:
         """`to_dict` as JSON."""

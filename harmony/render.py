@@ -28,6 +28,7 @@ from harmony.messages import (
     ReasoningEffort,
     RenderConversationConfig,
     RenderOptions,
+    ResponseFormat,
     Role,
     SystemContent,
     TextContent,
@@ -35,7 +36,13 @@ from harmony.messages import (
     ToolNamespaceConfig,
 )
 from harmony.special_tokens import O200K_HARMONY_SPECIALS
-from harmony.tool_schema import NotPlainError, check_plain, namespace_text, tools_section
+from harmony.tool_schema import (
+    NotPlainError,
+    check_plain,
+    format_text,
+    namespace_text,
+    tools_section,
+)
 
 if TYPE_CHECKING:
     from harmony._codec import IdWriter
@@ -110,16 +117,33 @@ def render_conversation(
 def render_conversation_for_completion(
     tokenizer: Tokenizer,
     conversation: Conversation,
-    next_turn_role: Role | str,
+    next_turn_role: Role | str | None,
     config: RenderConversationConfig | None = None,
+    *,
+    continue_final_message: bool = False,
 ) -> list[int]:
-    """As `render_conversation`, then the beginning of a message of `next_turn_role`.
+    """As `render_conversation`, then the beginning of a message of `next_turn_role`; or, to
+    continue the final message, without the end token of that message.
 
-    Raises ValueError for an unknown role, too.
+    Raises ValueError for an unknown role, too, and for a role where none begins.
     """
+    if continue_final_message:
+        return _without_end(tokenizer, conversation, next_turn_role, config)
     opening = opening_of(conversation, next_turn_role, config)
     ids = render_messages(tokenizer, conversation, config)[1]
     ids += opening
+    return ids
+
+
+def _without_end(
+    tokenizer: Tokenizer, conversation: Conversation, next_turn_role: Any, config: Any
+) -> list[int]:
+    if next_turn_role is not None:
+        raise ValueError("next_turn_role must be None if the final message is to be continued")
+    messages, ids = render_messages(tokenizer, conversation, config)
+    if not messages or messages[-1].author.role is not Role.ASSISTANT:
+        raise RenderError("only a message of the assistant can be continued; the last one is not")
+    ids.pop()
     return ids
 
 
@@ -402,7 +426,28 @@ class _Writer:
             sections += ["# Instructions", plain_text(instructions)]
         if (tools := fields["tools"]) is not None and (text := self._tools_text(tools)):
             sections.append(text)
+        if formats := fields["response_formats"]:
+            sections += ["# Response Formats", *self._response_formats(formats)]
         return "\n\n".join(sections)
+
+    def _response_formats(self, formats: dict[str, ResponseFormat]) -> list[str]:
+        if type(formats) is not dict:
+            raise NotPlainError
+        sections = []
+        for name, about in formats.items():
+            if type(about) is not ResponseFormat:
+                raise NotPlainError
+            fields = about.__dict__
+            description = fields["description"]
+            if description is not None:
+                plain_text(description)
+            schema = fields["json_schema"]
+            if not self.trusted:
+                if type(schema) is not dict:
+                    raise NotPlainError
+                check_plain(schema, self.schema_depth)
+            sections += [f"## {plain_text(name)}", format_text(schema, description)]
+        return sections
 
     def _channels(self, config: ChannelConfig) -> str:
         if type(config) is not ChannelConfig:

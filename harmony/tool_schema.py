@@ -76,6 +76,13 @@ def namespace_text(
     return "\n".join(lines)
 
 
+def format_text(schema: Any, description: str | None) -> str:
+    """A response format: the schema as JSON, below its description."""
+    lines = _comment(description) if description else []
+    lines.append(json.dumps(schema, ensure_ascii=False, separators=(",", ":")))
+    return "\n".join(lines)
+
+
 def _lines(text: str) -> list[str]:
     """Lines end at "\\n" or "\\r\\n" only; the last one may end without."""
     lines = text.split("\n")

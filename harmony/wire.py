@@ -19,6 +19,7 @@ from harmony.messages import (
     DeveloperContent,
     Message,
     ReasoningEffort,
+    ResponseFormat,
     Role,
     SystemContent,
     TextContent,
@@ -76,6 +77,9 @@ def refuse_enormous(messages: Any) -> None:
         if not isinstance(content, (list, tuple)):
             continue
         for item in content:
+            formats = getattr(item, "response_formats", None)
+            for about in formats.values() if isinstance(formats, dict) else ():
+                _refuse_enormous_parameters(getattr(about, "json_schema", None))
             tools = getattr(item, "tools", None)
             for namespace in tools.values() if isinstance(tools, dict) else ():
                 tools_of_namespace = getattr(namespace, "tools", None)
@@ -214,9 +218,12 @@ class _Reader:
             return self._system_content(value, where)
         if kind == "developer_content":
             instructions, tools = self._members(value, where, "instructions?", "tools?")
+            # The reference knows nothing of these, nor of their place in a list.
+            formats = value.get("response_formats") if type(value) is dict else None
             return DeveloperContent.model_construct(
                 instructions=_optional_text(instructions, f"instructions in {where}"),
                 tools=self._namespaces(tools, f"tools in {where}"),
+                response_formats=self._formats(formats, f"response_formats in {where}"),
             )
         raise _wrong(f"type in {where}", "text, system_content or developer_content", kind)
 
@@ -268,6 +275,22 @@ class _Reader:
             name=_text(name, f"name of {where}"),
             description=_optional_text(description, f"description of {where}"),
             tools=[self._tool(tool, f"a tool of {where}") for tool in _list(tools, where)],
+        )
+
+    def _formats(self, value: Any, where: str) -> dict[str, ResponseFormat] | None:
+        if value is None:
+            return None
+        if type(value) is not dict:
+            raise _wrong(where, "an object", value)
+        return {key: self._format(value[key], f"{key!r} in {where}") for key in value}
+
+    def _format(self, value: Any, where: str) -> ResponseFormat:
+        schema, description = self._members(value, where, "json_schema", "description?")
+        if type(schema) is not dict:
+            raise _wrong(f"json_schema of {where}", "an object", schema)
+        return ResponseFormat.model_construct(
+            json_schema=schema,
+            description=_optional_text(description, f"description of {where}"),
         )
 
     def _tool(self, value: Any, where: str) -> ToolDescription:

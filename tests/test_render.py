@@ -2,6 +2,8 @@
 
 import copy
 import json
+import math
+import pickle
 import random
 import threading
 
@@ -606,3 +608,60 @@ def test_one_tokenizer_in_many_threads(tokenizer):
     for thread in threads:
         thread.join()
     assert found == [expected] * 8
+
+
+RESPONSE_FORMAT = """# Instructions
+
+Help with shopping.
+
+# Tools
+
+## functions
+
+namespace functions {
+
+type f = () => any;
+
+} // namespace functions
+
+# Response Formats
+
+## shopping_list
+
+// What to buy.
+{"type":"object","properties":{"é":{"type":"array"}}}"""
+
+
+def test_response_formats_come_last(encoding):
+    schema = {"type": "object", "properties": {"é": {"type": "array"}}}
+    content = (
+        DeveloperContent.new()
+        .with_response_format("shopping_list", schema, "What to buy.")
+        .with_instructions("Help with shopping.")
+        .with_function_tools([ToolDescription.new("f", "")])
+    )
+    message = Message.from_role_and_content(Role.DEVELOPER, content)
+    ids = encoding.render(message)
+    assert encoding.decode_utf8(ids[3:-1]) == RESPONSE_FORMAT
+    for again in (
+        Message.from_dict(json.loads(message.to_json())),
+        Message.model_validate_json(message.model_dump_json()),
+        copy.deepcopy(message),
+        pickle.loads(pickle.dumps(message)),
+    ):
+        assert again == message and encoding.render(again) == ids
+        assert repr(again) == repr(message) and "shopping_list" in repr(again)
+
+    class Other(DeveloperContent):
+        """Not plain: read through its JSON."""
+
+    message.content = [Other(**content.__dict__)]
+    assert encoding.render(message) == ids
+
+
+@pytest.mark.parametrize("schema", [{"a": math.nan}, {"a": "\ud800"}, {"a": object()}])
+def test_response_formats_are_checked(encoding, schema):
+    content = DeveloperContent.new().with_response_format("a", {})
+    content.response_formats["a"].json_schema = schema
+    with pytest.raises((ValueError, TypeError)):
+        encoding.render(Message.from_role_and_content(Role.DEVELOPER, content))

@@ -1,0 +1,280 @@
+"""The Responses API: requests -> conversations and back, and messages as items.
+
+One item is one message of harmony, but for built-in tools: there the result is part of the item of
+the call. Messages of the assistant have a `phase`, "commentary" or "final_answer"; without one, a
+message right before a call is commentary, any other final.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from harmony.errors import ConversionError
+from harmony.messages import Conversation, DeveloperContent, Message, Role, SystemContent
+from harmony.openai import builtin
+from harmony.openai.dialogue import (
+    CHANNEL_OF_PHASE,
+    PHASE_OF_CHANNEL,
+    Dialogue,
+    functions_from,
+    opening_of,
+    text_of,
+    texts_of,
+)
+from harmony.openai.fields import Field
+from harmony.openai.names import called_function, is_built_in
+
+# request -> conversation
+
+
+def conversation_from_responses(
+    input: str | Sequence[dict[str, Any]],
+    *,
+    instructions: str | None = None,
+    tools: Sequence[dict[str, Any]] | None = None,
+    reasoning: dict[str, Any] | None = None,
+    text: dict[str, Any] | None = None,
+    system: SystemContent | None = None,
+) -> Conversation:
+    """The conversation that a Responses request holds. Parameters as in the request.
+
+    It begins with a system message: `system`, or SystemContent.new(), with `reasoning["effort"]` if
+    that is given, and the browser and python tools if `tools` has web_search or code_interpreter.
+    `instructions` are the developer's first message, which also declares functions and
+    `text["format"]`. The same conversation as a chat gives the same ids.
+
+    Raises ConversionError as `conversation_from_chat` does; also for encrypted reasoning.
+    """
+    dialogue = Dialogue()
+    if instructions is not None:
+        field = Field(instructions, "instructions")
+        dialogue.instructions(field, [field.text()])
+    whole = Field(input, "input")
+    if isinstance(input, str):
+        dialogue.user(whole, [whole.text()])
+    else:
+        items = list(whole.entries())
+        kinds = [_kind(item) for item in items]
+        for item, kind, next_kind in zip(items, kinds, [*kinds, ""][1:], strict=True):
+            if kind == "message":
+                _read_message(dialogue, item, is_before_call=next_kind in _CALLS)
+            elif kind in builtin.READERS:
+                dialogue.built_in(item, builtin.READERS[kind](item))
+            else:
+                _READERS[kind](dialogue, item)
+    functions = []
+    for tool in Field(tools or [], "tools").entries():
+        kind = tool["type"].word("function", *_BUILT_IN_TOOLS)
+        if kind == "function":
+            functions.append((tool["name"], tool))
+        else:
+            system = SystemContent.new() if system is None else system.model_copy(deep=True)
+            _BUILT_IN_TOOLS[kind](system)
+    return dialogue.conversation(
+        system,
+        Field(reasoning or {}, "reasoning").get("effort"),
+        functions_from(functions),
+        Field(text or {}, "text").get("format"),
+    )
+
+
+def _kind(item: Field) -> str:
+    kind = item.get("type")
+    return "message" if kind is None else kind.word("message", *_READERS, *builtin.READERS)
+
+
+def _read_message(dialogue: Dialogue, item: Field, *, is_before_call: bool) -> None:
+    role = item["role"].word("user", "system", "developer", "assistant")
+    texts = item["content"].texts()
+    name_field = item.get("name")
+    name = name_field.text() if name_field else None
+    if role == "user":
+        dialogue.user(item, texts, name)
+    elif role == "assistant":
+        phase = item.get("phase")
+        channel = "commentary" if is_before_call else "final"
+        if phase is not None:
+            channel = CHANNEL_OF_PHASE[phase.word(*CHANNEL_OF_PHASE)]
+        dialogue.text(item, texts, channel, name)
+    else:
+        dialogue.instructions(item, texts, name)
+
+
+def _read_reasoning(dialogue: Dialogue, item: Field) -> None:
+    if (encrypted := item.get("encrypted_content")) is not None:
+        encrypted.fail("was encrypted by somebody else; only they can read it")
+    # A summary stands in for reasoning that was not sent.
+    for key in ("content", "summary"):
+        if (field := item.get(key)) is not None and (texts := field.texts()):
+            dialogue.reasoning(item, texts)
+            return
+
+
+def _read_call(dialogue: Dialogue, item: Field) -> None:
+    dialogue.call_function(item["call_id"], item["name"].some_text(), item["arguments"].json_text())
+
+
+def _read_output(dialogue: Dialogue, item: Field) -> None:
+    dialogue.result(item["call_id"], item["output"].texts())
+
+
+_READERS = {
+    "reasoning": _read_reasoning,
+    "function_call": _read_call,
+    "function_call_output": _read_output,
+}
+_CALLS = {"function_call", *builtin.READERS}
+_BUILT_IN_TOOLS = {
+    "web_search": SystemContent.with_browser_tool,
+    "web_search_preview": SystemContent.with_browser_tool,
+    "code_interpreter": SystemContent.with_python_tool,
+}
+
+# conversation -> request
+
+
+def responses_request_from(conversation: Conversation) -> dict[str, Any]:
+    """The arguments of `conversation_from_responses` that give `conversation` again.
+
+    `input`, and `tools`, `reasoning`, `text` and `system` if they are needed. Items are as in
+    `responses_items_from`. Raises ConversionError, which names the message, for what such a request
+    cannot hold.
+    """
+    opening = opening_of(conversation)
+    request: dict[str, Any] = {"input": _Items(opening.messages, strict=True).items}
+    if opening.functions:
+        request["tools"] = [{"type": "function", **function} for function in opening.functions]
+    if opening.effort:
+        request["reasoning"] = {"effort": opening.effort}
+    if opening.response_format:
+        request["text"] = {"format": opening.response_format}
+    if opening.system:
+        request["system"] = opening.system
+    return request
+
+
+# messages -> items
+
+
+def responses_items_from(messages: Iterable[Message]) -> list[dict[str, Any]]:
+    """`messages`, a parsed completion for one, as items of the Responses API.
+
+    Types: message, reasoning, function_call, function_call_output, and those of built-in tools
+    (`web_search_call`, `code_interpreter_call`, `mcp_call`). Items are numbered, `msg_0`, `fc_1`,
+    and so are calls, `call_0`, `call_1`: the same messages always give the same items. A message
+    that was cut short has the status "incomplete". What no item can say, such as the result of a
+    call that nobody made, is left out.
+    """
+    return _Items(enumerate(messages), strict=False).items
+
+
+class _Items:
+    """Items made of messages; `strict`: what cannot be expressed is an error."""
+
+    def __init__(self, numbered: Iterable[tuple[int, Message]], *, strict: bool) -> None:
+        self.items: list[dict[str, Any]] = []
+        self._strict = strict
+        self._n_calls = 0
+        # Items of the calls that wait for their result, by recipient.
+        self._waiting: defaultdict[str, deque[dict[str, Any]]] = defaultdict(deque)
+        for index, message in numbered:
+            self._add(message, f"messages[{index}]")
+
+    def _add(self, message: Message, path: str) -> None:
+        role = message.author.role
+        if role is Role.ASSISTANT:
+            self._add_assistant(message, path)
+        elif role is Role.TOOL:
+            self._add_result(message, path)
+        elif role is Role.USER:
+            # What nobody has answered by now nobody will.
+            self._waiting.clear()
+            self._put_message(message, texts_of(message, path), "input_text")
+        else:
+            content = message.content[0] if len(message.content) == 1 else None
+            if not isinstance(content, DeveloperContent) or content.tools:
+                self._refuse(path, "a request holds instructions here, and nothing else")
+            elif content.instructions is not None:
+                self._put_message(message, [content.instructions], "input_text")
+
+    def _refuse(self, path: str, problem: str) -> None:
+        if self._strict:
+            raise ConversionError(path, problem)
+
+    def _put_message(self, message: Message, texts: list[str], kind: str, **fields: Any) -> None:
+        author = message.author
+        more: dict[str, Any] = {"annotations": []} if kind == "output_text" else {}
+        self.items.append(
+            {
+                "type": "message",
+                "id": f"msg_{len(self.items)}",
+                "role": author.role.value,
+                **({} if author.name is None else {"name": author.name}),
+                **fields,
+                "content": [{"type": kind, "text": text, **more} for text in texts],
+            }
+        )
+
+    def _add_assistant(self, message: Message, path: str) -> None:
+        number = len(self.items)
+        status = "completed" if getattr(message, "complete", True) else "incomplete"
+        recipient = message.recipient
+        function = called_function(recipient)
+        if recipient is not None and function is not None:
+            call_id = f"call_{self._n_calls}"
+            self._n_calls += 1
+            item = {
+                "type": "function_call",
+                "id": f"fc_{number}",
+                "call_id": call_id,
+                "name": function,
+                "arguments": text_of(message, path),
+                "status": status,
+            }
+            self._waiting[recipient].append(item)
+            self.items.append(item)
+        elif recipient is not None and is_built_in(recipient):
+            item = builtin.item_of_call(recipient, text_of(message, path), number, status)
+            self._waiting[recipient].append(item)
+            self.items.append(item)
+        elif message.channel == "analysis":
+            self.items.append(
+                {
+                    "type": "reasoning",
+                    "id": f"rs_{number}",
+                    "summary": [],
+                    "content": [
+                        {"type": "reasoning_text", "text": text} for text in texts_of(message, path)
+                    ],
+                    "status": status,
+                }
+            )
+        else:
+            phase = PHASE_OF_CHANNEL.get(message.channel or "final", "final_answer")
+            texts = texts_of(message, path)
+            self._put_message(message, texts, "output_text", status=status, phase=phase)
+
+    def _add_result(self, message: Message, path: str) -> None:
+        name = message.author.name or ""
+        # A built-in tool may answer in the name of its namespace.
+        for recipient, waiting in self._waiting.items():
+            if waiting and (recipient == name or recipient.startswith(name + ".")):
+                item = waiting.popleft()
+                break
+        else:
+            self._refuse(path, f"no call of {name!r} waits for this result")
+            return
+        texts = texts_of(message, path)
+        if item["type"] != "function_call":
+            builtin.add_result(item, texts)
+            return
+        parts = [{"type": "input_text", "text": text} for text in texts]
+        self.items.append(
+            {
+                "type": "function_call_output",
+                "call_id": item["call_id"],
+                "output": texts[0] if len(texts) == 1 else parts,
+            }
+        )

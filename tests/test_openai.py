@@ -1,0 +1,468 @@
+"""Conversations in the shapes of OpenAI's APIs, and back."""
+
+import json
+import subprocess
+import sys
+
+import chats
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import texts
+
+import harmony
+from harmony import Conversation, DeveloperContent, Message, Role, SystemContent, ToolDescription
+from harmony.openai import (
+    chat_message_from,
+    chat_request_from,
+    conversation_from_chat,
+    conversation_from_responses,
+    finish_reason_of,
+    responses_items_from,
+    responses_request_from,
+)
+from harmony.openai.names import called_function, from_identifier, to_identifier
+
+KEEP_ALL = harmony.RenderConversationConfig(auto_drop_analysis=False, validate_headers=True)
+
+
+def ids_of(encoding, conversation):
+    return encoding.render_conversation(conversation, KEEP_ALL)
+
+
+def as_json(request):
+    """A request after a way over the wire; the system message is no part of that."""
+    return {
+        key: value if key == "system" else json.loads(json.dumps(value))
+        for key, value in request.items()
+    }
+
+
+# round trips
+
+
+@given(chats.conversations())
+def test_a_chat_gives_the_conversation_again(encoding, conversation):
+    request = as_json(chat_request_from(conversation))
+    again = conversation_from_chat(**request)
+    assert again == conversation
+    assert ids_of(encoding, again) == ids_of(encoding, conversation)
+    assert chat_request_from(again) == request
+
+
+@given(chats.conversations(built_in=True))
+def test_responses_give_the_conversation_again(encoding, conversation):
+    request = as_json(responses_request_from(conversation))
+    again = conversation_from_responses(**request)
+    assert again == conversation
+    assert ids_of(encoding, again) == ids_of(encoding, conversation)
+    assert responses_request_from(again) == request
+
+
+@given(chats.conversations())
+def test_both_forms_give_equal_ids(encoding, conversation):
+    as_chat = conversation_from_chat(**chat_request_from(conversation))
+    as_responses = conversation_from_responses(**responses_request_from(conversation))
+    assert ids_of(encoding, as_chat) == ids_of(encoding, as_responses)
+
+
+# by hand
+
+SCHEMA = {"type": "object", "properties": {"place": {"type": "string"}}, "required": ["place"]}
+TOOL = {"name": "get_weather", "description": "The weather.", "parameters": SCHEMA}
+FORMAT = {"name": "answer", "schema": {"type": "object"}}
+
+BY_HAND = [
+    Message.from_role_and_content(
+        Role.SYSTEM, SystemContent.new().with_reasoning_effort(harmony.ReasoningEffort.HIGH)
+    ),
+    Message.from_role_and_content(
+        Role.DEVELOPER,
+        DeveloperContent.new()
+        .with_instructions("Be brief.")
+        .with_function_tools([ToolDescription.new("get_weather", "The weather.", SCHEMA)])
+        .with_response_format("answer", {"type": "object"}),
+    ),
+    Message.from_role_and_content(Role.USER, "Frost tonight?"),
+    chats.message(Role.ASSISTANT, "I should look.", "analysis"),
+    chats.message(Role.ASSISTANT, "A moment.", "commentary"),
+    chats.call("get_weather", '{"place": "Malmö"}'),
+    chats.result("get_weather", "-2 °C"),
+    chats.message(Role.ASSISTANT, "Yes: -2 °C.", "final"),
+]
+
+
+def chat_by_hand(first_role="developer", reasoning="reasoning"):
+    return {
+        "messages": [
+            {"role": first_role, "content": "Be brief."},
+            {"role": "user", "content": [{"type": "text", "text": "Frost tonight?"}]},
+            {
+                "role": "assistant",
+                reasoning: "I should look.",
+                "content": "A moment.",
+                "tool_calls": [
+                    {
+                        "id": "abc",
+                        "type": "function",
+                        "function": {"name": "get_weather", "arguments": '{"place": "Malmö"}'},
+                    }
+                ],
+            },
+            {"role": "tool", "tool_call_id": "abc", "content": "-2 °C"},
+            {"role": "assistant", "content": "Yes: -2 °C.", "refusal": None},
+        ],
+        "tools": [{"type": "function", "function": TOOL}],
+        "reasoning_effort": "high",
+        "response_format": {"type": "json_schema", "json_schema": FORMAT},
+    }
+
+
+RESPONSES_BY_HAND = {
+    "instructions": "Be brief.",
+    "input": [
+        {"role": "user", "content": "Frost tonight?"},
+        {
+            "type": "reasoning",
+            "summary": [],
+            "content": [{"type": "reasoning_text", "text": "I should look."}],
+        },
+        {
+            "type": "message",
+            "role": "assistant",
+            "content": [{"type": "output_text", "text": "A moment.", "annotations": []}],
+        },
+        {
+            "type": "function_call",
+            "call_id": "c1",
+            "name": "get_weather",
+            "arguments": '{"place": "Malmö"}',
+        },
+        {"type": "function_call_output", "call_id": "c1", "output": "-2 °C"},
+        {"role": "assistant", "content": "Yes: -2 °C."},
+    ],
+    "tools": [{"type": "function", **TOOL, "strict": True}],
+    "reasoning": {"effort": "high"},
+    "text": {"format": {"type": "json_schema", **FORMAT}},
+}
+
+
+@pytest.mark.parametrize("reasoning", ["reasoning", "reasoning_content"])
+@pytest.mark.parametrize("role", ["system", "developer"])
+def test_a_chat_is_the_messages_built_by_hand(encoding, role, reasoning):
+    conversation = conversation_from_chat(**chat_by_hand(role, reasoning))
+    by_hand = Conversation.from_messages(BY_HAND)
+    assert conversation == by_hand
+    assert ids_of(encoding, conversation) == ids_of(encoding, by_hand)
+
+
+def test_responses_are_the_messages_built_by_hand(encoding):
+    conversation = conversation_from_responses(**RESPONSES_BY_HAND)
+    assert ids_of(encoding, conversation) == ids_of(encoding, Conversation.from_messages(BY_HAND))
+
+
+def test_input_may_be_a_string():
+    messages = conversation_from_responses("hi").messages
+    assert messages[1:] == [Message.from_role_and_content(Role.USER, "hi")]
+
+
+def test_nothing_but_functions_makes_a_developer_message():
+    messages = [{"role": "user", "content": "hi"}]
+    with_tools = conversation_from_chat(messages, tools=[{"type": "function", "function": TOOL}])
+    assert [message.author.role.value for message in with_tools] == ["system", "developer", "user"]
+    assert [m.author.role.value for m in conversation_from_chat(messages)] == ["system", "user"]
+
+
+def test_the_callers_system_message_is_not_changed():
+    system = SystemContent.new().with_model_identity("I.")
+    before = system.model_copy(deep=True)
+    conversation_from_responses(
+        "hi", system=system, tools=[{"type": "web_search"}], reasoning={"effort": "low"}
+    )
+    conversation_from_chat([], system=system, reasoning_effort="low")
+    assert system == before
+
+
+def test_built_in_tools_are_declared_in_the_system_message():
+    system = conversation_from_responses(
+        "hi",
+        tools=[{"type": "web_search"}, {"type": "code_interpreter", "container": {"type": "auto"}}],
+    ).messages[0]
+    assert system.content == [SystemContent.new().with_browser_tool().with_python_tool()]
+
+
+def test_results_of_one_function_come_in_the_order_of_its_calls():
+    def call(call_id, name):
+        return {"id": call_id, "type": "function", "function": {"name": name, "arguments": "{}"}}
+
+    def result(call_id):
+        return {"role": "tool", "tool_call_id": call_id, "content": call_id}
+
+    conversation = conversation_from_chat(
+        [
+            {"role": "assistant", "tool_calls": [call("a", "f"), call("b", "g"), call("c", "f")]},
+            *[result("c"), result("b"), result("a")],
+        ]
+    )
+    texts = [message.content[0].text for message in conversation.messages[-3:]]
+    assert texts == ["a", "b", "c"]
+
+
+def test_a_result_finds_the_latest_call_with_its_id():
+    def asked(name):
+        return {
+            "role": "assistant",
+            "tool_calls": [{"id": "call_0", "function": {"name": name, "arguments": "{}"}}],
+        }
+
+    answer = {"role": "tool", "tool_call_id": "call_0", "content": "x"}
+    messages = conversation_from_chat([asked("f"), answer, asked("g"), answer]).messages
+    assert [m.author.name for m in messages if m.author.role is Role.TOOL] == [
+        "functions.f",
+        "functions.g",
+    ]
+
+
+# names
+
+
+@given(st.one_of(texts(3), st.text("_x25fd-a0. ")))
+def test_every_name_comes_back(name):
+    identifier = to_identifier(name)
+    assert from_identifier(identifier) == name
+    assert identifier.isidentifier() == bool(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["get_weather", "f", "__x__", "Größe", "_x", "get_xbox_data", "_xyz_"]
+)
+def test_identifiers_stay_as_they_are(name):
+    assert to_identifier(name) == name
+
+
+def test_what_the_model_is_shown_is_an_identifier(encoding):
+    tools = [{"type": "function", "function": {"name": "get-weather"}}]
+    conversation = conversation_from_chat([{"role": "user", "content": "hi"}], tools=tools)
+    text = encoding.decode(encoding.render_conversation(conversation))
+    assert "type get_x2d_weather = () => any;" in text
+    completion = chats.call("get-weather", "{}")
+    assert chat_message_from([completion])["tool_calls"][0]["function"]["name"] == "get-weather"
+
+
+@pytest.mark.parametrize(
+    ("recipient", "name"),
+    [
+        ("functions.f", "f"), ("f", "f"), ("math.sum", "math.sum"), ("functions.python", "python"),
+        ("python", None), ("browser.search", None), ("browser", None), ("container.exec", None),
+        ("assistant", None), ("user", None), ("all", None), (None, None), ("functions.", None),
+        ("browsers", "browsers"),
+    ],
+)  # fmt: skip
+def test_the_recipient_decides(recipient, name):
+    assert called_function(recipient) == name
+    for channel in "analysis", "commentary", "final", None:
+        calls = chat_message_from([chats.message(Role.ASSISTANT, "{}", channel, recipient)]).get(
+            "tool_calls"
+        )
+        assert bool(calls) == (name is not None)
+
+
+# completions
+
+
+def test_one_message_of_a_completion():
+    completion = [
+        chats.message(Role.ASSISTANT, " think\n", "analysis"),
+        chats.message(Role.ASSISTANT, "  ", "analysis"),
+        chats.message(Role.ASSISTANT, "more", "analysis"),
+        chats.message(Role.ASSISTANT, "Let me see. ", "commentary"),
+        chats.message(Role.ASSISTANT, "{}", "analysis", "functions.f"),
+        chats.message(Role.ASSISTANT, '{"a": ', "commentary", "functions.g"),
+        chats.message(Role.ASSISTANT, "1 + 1", "analysis", "python"),
+        chats.message(Role.TOOL, "x", "commentary", "assistant", name="functions.f"),
+        chats.message(Role.ASSISTANT, "Done.", "final"),
+    ]
+    assert chat_message_from(completion, call_id_prefix="c") == {
+        "role": "assistant",
+        "content": "Let me see.\nDone.",
+        "reasoning": "think\nmore\n1 + 1",
+        "tool_calls": [
+            {"id": "c0", "type": "function", "function": {"name": "f", "arguments": "{}"}},
+            {"id": "c1", "type": "function", "function": {"name": "g", "arguments": '{"a": '}},
+        ],
+    }
+    assert finish_reason_of(completion) == "tool_calls"
+
+
+def test_a_completion_that_says_nothing():
+    assert chat_message_from([]) == {"role": "assistant", "content": None}
+    assert finish_reason_of([]) == "stop"
+    assert responses_items_from([]) == []
+
+
+def test_items_of_a_completion():
+    items = responses_items_from(
+        [
+            *BY_HAND[3:6],
+            chats.built_in_call("browser.search", '{"query": "frost"}'),
+            chats.built_in_result("browser", "1. Frost"),
+            chats.result("nobody_called_this", "x"),
+        ]
+    )
+    assert [(item["type"], item["id"]) for item in items] == [
+        ("reasoning", "rs_0"), ("message", "msg_1"), ("function_call", "fc_2"), ("web_search_call", "ws_3"),
+    ]  # fmt: skip
+    assert items[1]["phase"] == "commentary" and items[1]["content"][0]["text"] == "A moment."
+    assert items[2]["call_id"] == "call_0" and items[2]["name"] == "get_weather"
+    assert items[3]["action"] == {"type": "search", "query": "frost"}
+    assert items[3]["results"] == [{"type": "text", "text": "1. Frost"}]
+
+
+def test_a_web_search_of_somebody_else():
+    action = {"type": "open_page", "url": "https://example.org"}
+    call = conversation_from_responses([{"type": "web_search_call", "action": action}]).messages[1]
+    assert (call.recipient, call.content[0].text) == (
+        "browser.open",
+        '{"id": "https://example.org"}',
+    )
+
+
+# what cannot be expressed
+
+USER = {"role": "user", "content": "hi"}
+
+
+def asked(**function):
+    function = {"name": "f", "arguments": "{}", **function}
+    return {
+        "role": "assistant",
+        "tool_calls": [{"id": "a", "type": "function", "function": function}],
+    }
+
+
+BAD_CHATS = [
+    ("messages", {"messages": None}),
+    ("messages", {"messages": "hi"}),
+    ("messages[0]", {"messages": ["hi"]}),
+    ("messages[1].role", {"messages": [USER, {"role": "robot", "content": "x"}]}),
+    ("messages[0].role", {"messages": [{"content": "x"}]}),
+    ("messages[0].role", {"messages": [{"role": ["user"], "content": "x"}]}),
+    ("messages[0].content", {"messages": [{"role": "user"}]}),
+    ("messages[0].content", {"messages": [{"role": "assistant", "content": None}]}),
+    ("messages[0].content", {"messages": [{"role": "user", "content": 5}]}),
+    ("messages[0].content", {"messages": [{"role": "user", "content": "\ud800"}]}),
+    ("messages[0].content[0].type", {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]}),
+    ("messages[0].content[1].type", {"messages": [{"role": "user", "content": ["x", {"type": "smell"}]}]}),
+    ("messages[0].content[0].text", {"messages": [{"role": "user", "content": [{"type": "text", "text": 5}]}]}),
+    ("messages[0]", {"messages": [{**USER, "name": "a b"}]}),
+    ("messages[0].reasoning", {"messages": [{"role": "assistant", "reasoning": 5}]}),
+    ("messages[0]", {"messages": [{"role": "assistant", "reasoning": "a", "reasoning_content": "b"}]}),
+    ("messages[0].phase", {"messages": [{"role": "assistant", "content": "a", "phase": "full"}]}),
+    ("messages[0].function_call", {"messages": [{"role": "assistant", "function_call": {}}]}),
+    ("messages[0].tool_calls[0].id", {"messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]}]}),
+    ("messages[0].tool_calls[1].id", {"messages": [{"role": "assistant", "tool_calls": asked()["tool_calls"] * 2}]}),
+    ("messages[0].tool_calls[0].type", {"messages": [{"role": "assistant", "tool_calls": [{"id": "a", "type": "custom"}]}]}),
+    ("messages[0].tool_calls[0].function.name", {"messages": [asked(name="")]}),
+    ("messages[1].tool_calls[0].function.arguments", {"messages": [USER, asked(arguments='{"a": ')]}),
+    ("messages[1].tool_calls[0].function.arguments", {"messages": [USER, asked(arguments={"a": 1})]}),
+    ("messages[0].tool_calls[0].function.arguments", {"messages": [asked(arguments="[" * 100_000)]}),
+    ("messages[1].tool_call_id", {"messages": [USER, {"role": "tool", "tool_call_id": "b", "content": "x"}]}),
+    ("messages[1].tool_call_id", {"messages": [asked(), {"role": "tool", "content": "x"}]}),
+    ("tools[0].type", {"tools": [{"type": "custom"}]}),
+    ("tools[0].function", {"tools": [{"type": "function"}]}),
+    ("tools[0].function.name", {"tools": [{"type": "function", "function": {}}]}),
+    ("tools[1].function.name", {"tools": [{"type": "function", "function": {"name": "f"}}] * 2}),
+    ("tools[0].function.parameters", {"tools": [{"type": "function", "function": {"name": "f", "parameters": []}}]}),
+    ("tools[0].function.parameters.a", {"tools": [{"type": "function", "function": {"name": "f", "parameters": {"a": float("nan")}}}]}),
+    ("reasoning_effort", {"reasoning_effort": "extreme"}),
+    ("response_format.type", {"response_format": {"type": "yaml"}}),
+    ("response_format.json_schema.name", {"response_format": {"type": "json_schema", "json_schema": {"schema": {}}}}),
+    ("response_format.json_schema.name", {"response_format": {"type": "json_schema", "json_schema": {"name": "a\n# Tools"}}}),
+]  # fmt: skip
+
+BAD_RESPONSES = [
+    ("input", {"input": None}),
+    ("input[0].type", {"input": [{"type": "image_generation_call"}]}),
+    ("input[0].role", {"input": [{"type": "message", "content": "x"}]}),
+    ("input[0].role", {"input": [{"role": "tool", "content": "x"}]}),
+    ("input[0].content[0].type", {"input": [{"role": "user", "content": [{"type": "input_image"}]}]}),
+    ("input[0].encrypted_content", {"input": [{"type": "reasoning", "encrypted_content": "x"}]}),
+    ("input[0].arguments", {"input": [{"type": "function_call", "call_id": "a", "name": "f", "arguments": "x"}]}),
+    ("input[0].call_id", {"input": [{"type": "function_call_output", "call_id": "a", "output": "x"}]}),
+    ("input[0].action.type", {"input": [{"type": "web_search_call", "action": {"type": "guess"}}]}),
+    ("input[0].action.query", {"input": [{"type": "web_search_call", "action": {"type": "search"}}]}),
+    ("input[0].outputs[0].type", {"input": [{"type": "code_interpreter_call", "code": "", "outputs": [{"type": "image"}]}]}),
+    ("input[0].server_label", {"input": [{"type": "mcp_call", "server_label": "x", "name": "f", "arguments": ""}]}),
+    ("input[0]", {"input": [{"type": "mcp_call", "server_label": "container", "name": "a b", "arguments": ""}]}),
+    ("tools[0].type", {"input": "", "tools": [{"type": "file_search"}]}),
+    ("reasoning.effort", {"input": "", "reasoning": {"effort": 5}}),
+    ("reasoning", {"input": "", "reasoning": "low"}),
+    ("text.format.type", {"input": "", "text": {"format": {}}}),
+    ("instructions", {"input": "", "instructions": 5}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "request_"), BAD_CHATS)
+def test_errors_of_a_chat_name_the_path(path, request_):
+    with pytest.raises(harmony.ConversionError) as caught:
+        conversation_from_chat(**{"messages": [USER], **request_})
+    assert caught.value.path == path
+    assert str(caught.value) == f"{path}: {caught.value.problem}"
+
+
+@pytest.mark.parametrize(("path", "request_"), BAD_RESPONSES)
+def test_errors_of_responses_name_the_path(path, request_):
+    with pytest.raises(harmony.ConversionError) as caught:
+        conversation_from_responses(**request_)
+    assert caught.value.path == path
+
+
+def test_parameters_may_not_be_nested_too_deeply():
+    parameters = {}
+    for _ in range(200):
+        parameters = {"a": parameters}
+    tools = [{"type": "function", "function": {"name": "f", "parameters": parameters}}]
+    with pytest.raises(harmony.ConversionError, match="nested more than 100 deep"):
+        conversation_from_chat([USER], tools=tools)
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [chats.built_in_call("python", "1")],
+        [chats.result("f", "x")],
+        [chats.message(Role.SYSTEM, "plain text")],
+        [Message.from_role_and_content(Role.DEVELOPER, DeveloperContent.new().with_tools(harmony.ToolNamespaceConfig.python()))],
+        [BY_HAND[0], BY_HAND[2], BY_HAND[1]],
+    ],
+)  # fmt: skip
+def test_a_chat_cannot_say_everything(messages):
+    with pytest.raises(harmony.ConversionError, match=r"^messages\[\d\]: "):
+        chat_request_from(Conversation.from_messages(messages))
+
+
+@given(
+    st.recursive(
+        st.one_of(st.none(), st.integers(), st.sampled_from(["user", "assistant", "tool", "text", "f", "{}", "function"]), texts(1)),
+        lambda inner: st.one_of(
+            st.lists(inner, max_size=3),
+            st.dictionaries(
+                st.sampled_from(["role", "content", "tool_calls", "type", "text", "id", "function", "name", "arguments", "tool_call_id", "reasoning"]),
+                inner, max_size=4,
+            ),
+        ),
+        max_leaves=12,
+    )
+)  # fmt: skip
+def test_whatever_comes_in_there_is_a_conversation_or_a_typed_error(encoding, anything):
+    for read in conversation_from_chat, conversation_from_responses:
+        try:
+            conversation = read(anything)
+        except harmony.ConversionError:
+            continue
+        ids_of(encoding, conversation)
+
+
+def test_the_package_openai_is_not_imported():
+    program = "import sys, harmony.openai; assert 'openai' not in sys.modules"
+    assert subprocess.run([sys.executable, "-c", program]).returncode == 0
