@@ -1,4 +1,8 @@
-"""The `harmony` command: encode, decode and count files or standard input; encode data sets."""
+"""The `harmony` command: encode, decode and count files or standard input; encode data sets.
+
+What renders and parses is in cli_messages.py, which is imported when one of its commands is used:
+the others need no pydantic.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +10,22 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, NoReturn
+from importlib import import_module
+from typing import Any
 
 from harmony.errors import HarmonyError
 from harmony.tokenizer import Tokenizer, get_tokenizer
 
 try:
     import click
+    from click.shell_completion import get_completion_class
 except ImportError:
     sys.exit("harmony: error: the command needs click: python -m pip install 'cyharmony[cli]'")
+
+from harmony.cli_files import blamed_on as _blamed_on
+from harmony.cli_files import contents as _contents
+from harmony.cli_files import fail as _fail
+from harmony.cli_files import read_ids as _read_ids
 
 _Command = Callable[..., None]
 
@@ -46,12 +56,29 @@ def _special_options(default: str) -> Callable[[_Command], _Command]:
     return lambda command: policy(allow(command))
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Group(click.Group):
+    """With the commands of cli_messages, imported on use."""
+
+    elsewhere = ("diff", "parse", "render", "view")
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), *self.elsewhere])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in self.elsewhere:
+            command: click.Command = getattr(import_module("harmony.cli_messages"), cmd_name)
+            return command
+        return super().get_command(ctx, cmd_name)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="cyharmony", prog_name="harmony")
 def main() -> None:
-    """Text to o200k_harmony token ids and back.
+    """Text and conversations to o200k_harmony token ids and back.
 
-    Every command reads the files it is given, or standard input; `-` is standard input too.
+    Every command reads the files it is given, or standard input; `-` is standard input too. The
+    exit code is 0 if all went well, 1 if something is wrong with a file, 2 if with the command, and
+    3 if `diff` found a difference or `parse --recover` had to repair something.
 
     \b
     Examples:
@@ -60,6 +87,10 @@ def main() -> None:
       harmony encode --json notes.txt | harmony decode > copy.txt
       harmony encode --special token prompt.txt
       harmony encode-dataset web.jsonl.zst --out web
+      harmony render --for completion request.json
+      harmony parse --recover --role assistant completion.ids
+      harmony view chat.json --html chat.html
+      harmony diff before.json after.json
     """
 
 
@@ -256,6 +287,21 @@ def _progress_bar() -> Iterator[Callable[[Any], None]]:
         yield show
 
 
+@main.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Write the script by which a shell completes commands and options.
+
+    \b
+    Examples:
+      eval "$(harmony completion bash)"
+      harmony completion fish > ~/.config/fish/completions/harmony.fish
+    """
+    completion_class = get_completion_class(shell)
+    assert completion_class is not None
+    click.echo(completion_class(main, {}, "harmony", "_HARMONY_COMPLETE").source())
+
+
 def _policy(tokenizer: Tokenizer, special: str, allow: tuple[str, ...]) -> dict[str, Any]:
     """The options of `Tokenizer.encode` that the command's options stand for."""
     for name in allow:
@@ -265,43 +311,3 @@ def _policy(tokenizer: Tokenizer, special: str, allow: tuple[str, ...]) -> dict[
         "allowed_special": "all" if special == "token" else set(allow),
         "disallowed_special": "all" if special == "refuse" else (),
     }
-
-
-def _contents(files: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
-    """Name and content of each file; "-", and no file at all, is standard input."""
-    for name in files or ("-",):
-        with _blamed_on(name):
-            content = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
-        yield name, content
-
-
-@contextmanager
-def _blamed_on(name: str) -> Iterator[None]:
-    """End the command with one line that names the file if something is wrong with it."""
-    try:
-        yield
-    except (HarmonyError, OSError, OverflowError, TypeError) as error:
-        _fail(name, error.strerror if isinstance(error, OSError) else error)
-
-
-def _read_ids(name: str, content: bytes) -> list[int]:
-    """Ids written as numbers between blanks, as a JSON list, or as `encode --json` writes them,
-    one object a line."""
-    try:
-        text = content.decode("ascii").strip()
-        if text.startswith("["):
-            return list(json.loads(text))
-        if text.startswith("{"):
-            return [token for line in text.splitlines() for token in json.loads(line)["ids"]]
-        return [int(word) for word in text.split()]
-    except (ValueError, KeyError, TypeError) as error:
-        _fail(name, f"not a list of token ids ({error})")
-
-
-def _fail(name: str, problem: object) -> NoReturn:
-    """End with one line on standard error and exit code 1."""
-    first_line = str(problem).strip().partition("\n")[0]
-    if "disallowed special token" in first_line:
-        first_line += " Use --special text, --special token or --allow NAME."
-    click.echo(f"harmony: error: {name}: {first_line}", err=True)
-    sys.exit(1)

@@ -166,6 +166,11 @@ class RenderedConversation:
             )
         return self._batch.loss_mask(train_on)
 
+    def _repr_html_(self) -> str | None:
+        from harmony.view.notebook import html_of
+
+        return html_of(self)
+
     def __repr__(self) -> str:
         return f"<RenderedConversation of {len(self.messages)} messages, {len(self):,} ids>"
 

@@ -1,0 +1,55 @@
+"""What all commands do alike: read files or standard input, and end in one line when something is
+wrong with one."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+from harmony.errors import HarmonyError
+
+
+def contents(files: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
+    """Name and content of each file; "-", and no file at all, is standard input."""
+    for name in files or ("-",):
+        with blamed_on(name):
+            content = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+        yield name, content
+
+
+@contextmanager
+def blamed_on(name: str) -> Iterator[None]:
+    """End the command with one line that names the file if something is wrong with it."""
+    try:
+        yield
+    except (HarmonyError, OSError, OverflowError, TypeError, ValueError) as error:
+        fail(name, error.strerror if isinstance(error, OSError) else error)
+
+
+def read_ids(name: str, content: bytes) -> list[int]:
+    """Ids written as numbers between blanks, as a JSON list, or as `encode --json` writes them,
+    one object a line."""
+    try:
+        text = content.decode("ascii").strip()
+        if text.startswith("["):
+            return list(json.loads(text))
+        if text.startswith("{"):
+            return [token for line in text.splitlines() for token in json.loads(line)["ids"]]
+        return [int(word) for word in text.split()]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        fail(name, f"not a list of token ids ({error})")
+
+
+def fail(name: str, problem: object) -> NoReturn:
+    """End with one line on standard error and exit code 1."""
+    first_line = str(problem).strip().partition("\n")[0]
+    if "disallowed special token" in first_line:
+        first_line += " Use --special text, --special token or --allow NAME."
+    click.echo(f"harmony: error: {name}: {first_line}", err=True)
+    sys.exit(1)

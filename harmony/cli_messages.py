@@ -1,0 +1,289 @@
+"""The commands of `harmony` that render and parse: render, parse, view and diff."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from harmony.cli_files import blamed_on, contents, fail, read_ids
+from harmony.documents import FORMS, conversation_from_document
+from harmony.encoding import load_harmony_encoding
+from harmony.events import ParseEvent
+from harmony.messages import RenderConversationConfig, Role
+from harmony.parsed import ParsedMessage
+from harmony.parser import StreamableParser
+
+if TYPE_CHECKING:
+    from harmony.view import Replay
+
+# What a command found, where it was asked to look: streams that differ, or that needed repairs.
+FOUND = 3
+
+_ROLES = [role.value for role in Role]
+_form = click.option(
+    "--dialect",
+    "form",
+    type=click.Choice(["auto", *FORMS]),
+    default="auto",
+    show_default=True,
+    help="How a conversation is written: Conversation.to_json, or a request of one of two APIs.",
+)
+_role = click.option(
+    "--role",
+    type=click.Choice(_ROLES),
+    help="Whose message it is that ids begin with, if <|start|> and the role are in the prompt.",
+)
+_keep_analysis = click.option(
+    "--keep-analysis", is_flag=True, help="Render all analysis, also that before a final message."
+)
+_file = click.argument("file", default="-", metavar="[FILE]")
+
+
+def _config(keep_analysis: bool) -> RenderConversationConfig:
+    return RenderConversationConfig(auto_drop_analysis=not keep_analysis, validate_headers=True)
+
+
+@click.command()
+@_file
+@_form
+@click.option(
+    "--for",
+    "purpose",
+    type=click.Choice(["conversation", "completion", "training"]),
+    default="conversation",
+    show_default=True,
+    help="Completion: end with the beginning of an answer. Training: as a model ends its answer.",
+)
+@_keep_analysis
+@click.option("--text", "as_text", is_flag=True, help="The text that the ids stand for.")
+@click.option("--json", "as_json", is_flag=True, help="Ids, and of each its message and loss mask.")
+def render(
+    file: str, form: str, purpose: str, keep_analysis: bool, as_text: bool, as_json: bool
+) -> None:
+    """Write the ids of a conversation, a JSON document.
+
+    \b
+    Examples:
+      harmony render chat.json
+      harmony render --for completion request.json | harmony view
+      harmony render --text chat.json
+    """
+    encoding = load_harmony_encoding("HarmonyGptOss")
+    ((name, content),) = contents((file,))
+    with blamed_on(name):
+        conversation = conversation_from_document(_json(name, content), form)
+        rendered = encoding.render_annotated(
+            conversation,
+            next_turn_role=Role.ASSISTANT if purpose == "completion" else None,
+            config=_config(keep_analysis),
+            for_training=purpose == "training",
+        )
+    if as_json:
+        click.echo(
+            json.dumps(
+                {
+                    "ids": rendered.ids.tolist(),
+                    "message_index": rendered.message_index.tolist(),
+                    "loss_mask": rendered.loss_mask().astype(int).tolist(),
+                }
+            )
+        )
+    elif as_text:
+        click.echo(encoding.decode_bytes(rendered.ids))
+    else:
+        click.echo(" ".join(map(str, rendered.ids.tolist())))
+
+
+@click.command()
+@_file
+@_role
+@click.option("--recover", is_flag=True, help="Repair what breaks the format, and say so.")
+@click.option("--follow", is_flag=True, help="Write what happens as the ids come in, one a line.")
+def parse(file: str, role: str | None, recover: bool, follow: bool) -> None:
+    """Write the messages in ids, one JSON object a line.
+
+    Ids are numbers between blanks, a JSON list, or what encode --json wrote. With --recover each
+    repair is a line on standard error, and the exit code is 3 if there were any.
+
+    \b
+    Examples:
+      harmony parse --role assistant completion.ids
+      harmony parse --recover --role assistant completion.ids
+      tail -f ids | harmony parse --recover --follow --role assistant
+    """
+    parser = StreamableParser(
+        load_harmony_encoding("HarmonyGptOss"), role, on_error="recover" if recover else "raise"
+    )
+    with blamed_on(file):
+        if follow:
+            for chunk in _chunks(file):
+                _echo_events(parser.process_many(chunk))
+            _echo_events(parser.finish())
+        else:
+            ((name, content),) = contents((file,))
+            ids = read_ids(name, content)
+            try:
+                parser.process_many(ids)
+                parser.process_eos()
+            finally:
+                for message in parser.messages:
+                    click.echo(json.dumps(_shape(message), ensure_ascii=False))
+    for diagnostic in parser.diagnostics:
+        start, stop = diagnostic.token_span
+        text = f": {json.dumps(diagnostic.text, ensure_ascii=False)}" if diagnostic.text else ""
+        click.echo(f"harmony: {file}: ids {start} to {stop}: {diagnostic.kind}{text}", err=True)
+    if parser.diagnostics:
+        sys.exit(FOUND)
+
+
+def _shape(message: ParsedMessage) -> dict[str, Any]:
+    return {
+        **message.to_dict(),
+        "complete": message.complete,
+        "token_span": message.token_span,
+    }
+
+
+def _chunks(file: str) -> Iterator[list[int]]:
+    """The ids of a stream, line by line as they come in."""
+    with click.open_file(file, "rb") as stream:
+        for line in stream:
+            yield read_ids(file, line)
+
+
+def _echo_events(events: list[ParseEvent]) -> None:
+    for event in events:
+        fields: dict[str, Any] = {"event": str(event.kind), "token_span": event.token_span}
+        if event.header is not None:
+            fields |= {key: value for key, value in event.header._asdict().items() if value}
+        if event.text is not None:
+            fields["text"] = event.text
+        if event.message is not None:
+            fields["message"] = _shape(event.message)
+        if event.diagnostic is not None:
+            fields |= {"kind": str(event.diagnostic.kind), "text": event.diagnostic.text}
+        click.echo(json.dumps(fields, ensure_ascii=False))
+
+
+@click.command()
+@_file
+@_form
+@_role
+@_keep_analysis
+@click.option("--ids", "with_ids", is_flag=True, help="Show each token and its id.")
+@click.option(
+    "--html",
+    "page_file",
+    metavar="OUT",
+    type=click.Path(dir_okay=False),
+    help="Write a page for a browser instead; it needs nothing but itself.",
+)
+@click.option("--title", help="Title of the page.  [default: the name of the file]")
+def view(
+    file: str,
+    form: str,
+    role: str | None,
+    keep_analysis: bool,
+    with_ids: bool,
+    page_file: str | None,
+    title: str | None,
+) -> None:
+    """Show a conversation (JSON) or a stream of ids, whatever they are.
+
+    \b
+    Examples:
+      harmony view chat.json
+      harmony view --ids --role assistant completion.ids
+      harmony view chat.json --html chat.html
+    """
+    replay = _replay(file, form, role, keep_analysis)
+    if page_file is None:
+        from rich.console import Console
+
+        from harmony.view.terminal import show
+
+        show(replay, Console(), ids=with_ids)
+        return
+    from harmony.view import page
+
+    named = title or ("Standard input" if file == "-" else Path(file).name)
+    with blamed_on(page_file):
+        Path(page_file).write_text(page(replay, title=named), encoding="utf-8")
+
+
+@click.command()
+@click.argument("a", metavar="A")
+@click.argument("b", metavar="B")
+@_form
+@_role
+@_keep_analysis
+@click.option("--context", default=6, show_default=True, help="Tokens around the difference.")
+def diff(a: str, b: str, form: str, role: str | None, keep_analysis: bool, context: int) -> None:
+    """Compare two streams of ids, or what two conversations render to.
+
+    Shows both side by side around the first token that differs, and says in which message that is.
+    The exit code is 0 if they are equal, 3 if they differ.
+
+    \b
+    Examples:
+      harmony diff expected.ids actual.ids
+      harmony diff before.json after.json --context 20
+    """
+    from rich.console import Console
+
+    from harmony.view.terminal import difference, first_difference
+
+    left, right = (_replay(name, form, role, keep_analysis) for name in (a, b))
+    at = first_difference(left.ids, right.ids)
+    if at is None:
+        click.echo(f"equal: {len(left.ids):,} tokens")
+        return
+    places = [_place(name, replay, at) for name, replay in ((a, left), (b, right))]
+    click.echo(f"first difference at token {at:,}: {places[0]}; {places[1]}")
+    table = difference(left, right, (a, b), context)
+    if table is not None:
+        Console().print(table)
+    sys.exit(FOUND)
+
+
+def _place(name: str, replay: Replay, at: int) -> str:
+    """Where a position is, in words."""
+    for number, entry in enumerate(replay.entries):
+        if entry.span[0] <= at < entry.span[1]:
+            who = "skipped" if entry.message is None else entry.message.author.role.value
+            return f"in {name} message {number} ({who})"
+    return f"{name} has ended"
+
+
+def _replay(file: str, form: str, role: str | None, keep_analysis: bool) -> Replay:
+    """What a file holds, as a parser sees it: a conversation, or ids."""
+    from harmony.view import replay
+
+    ((name, content),) = contents((file,))
+    with blamed_on(name):
+        start = content.lstrip()[:1]
+        if start.isdigit() or not start:
+            return replay(read_ids(name, content), role=role)
+        document = _json(name, content)
+        if _is_ids(document):
+            return replay(read_ids(name, content), role=role)
+        conversation = conversation_from_document(document, form)
+        return replay(conversation, config=_config(keep_analysis))
+
+
+def _is_ids(document: Any) -> bool:
+    if isinstance(document, dict):
+        return "ids" in document
+    return isinstance(document, list) and not any(isinstance(item, dict) for item in document)
+
+
+def _json(name: str, content: bytes) -> Any:
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
+        fail(name, f"not a JSON document ({error})")

@@ -1,0 +1,232 @@
+"""The commands render, parse, view and diff."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+import harmony
+from harmony import Conversation, Role
+from harmony.cli import main
+from harmony.documents import form_of
+
+EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "conversation.json"
+CHAT = {"messages": [{"role": "user", "content": "hi"}], "model": "gpt-oss-20b"}
+COMPLETION = [200005, 17196, 200008, 13225, 200002]  # <|channel|>final<|message|>Hello<|return|>
+BROKEN = [200005, 17196, 220, 13225, 200007, 200007]  # no <|message|>, and a second <|end|>
+
+
+@pytest.fixture
+def run():
+    def run(*arguments, stdin=""):
+        return CliRunner().invoke(main, [str(a) for a in arguments], input=stdin)
+
+    return run
+
+
+@pytest.fixture
+def write(tmp_path):
+    """A file with this content: a JSON document, or ids."""
+
+    def write(content, name="file"):
+        path = tmp_path / name
+        is_ids = isinstance(content, list) and all(isinstance(item, int) for item in content)
+        path.write_text(" ".join(map(str, content)) if is_ids else json.dumps(content))
+        return path
+
+    return write
+
+
+def failed(result, *words):
+    assert result.exit_code == 1, result.output
+    assert result.stderr.startswith("harmony: error: ") and result.stderr.count("\n") == 1
+    for word in words:
+        assert word in result.stderr
+    return True
+
+
+@pytest.fixture
+def example():
+    return Conversation.from_json(EXAMPLE.read_text())
+
+
+def test_render(run, encoding, example):
+    result = run("render", EXAMPLE)
+    assert [int(word) for word in result.output.split()] == encoding.render_conversation(example)
+    for_training = encoding.render_conversation_for_training(example)
+    result = run("render", "--for", "training", EXAMPLE)
+    assert [int(word) for word in result.output.split()] == for_training
+    keep = harmony.RenderConversationConfig(auto_drop_analysis=False)
+    ids = encoding.render_conversation_for_completion(example, Role.ASSISTANT, keep)
+    result = run("render", "--for", "completion", "--keep-analysis", stdin=EXAMPLE.read_text())
+    assert [int(word) for word in result.output.split()] == ids
+    assert (
+        run("render", "--text", EXAMPLE).output
+        == encoding.decode(encoding.render_conversation(example)) + "\n"
+    )
+    fields = json.loads(run("render", "--json", EXAMPLE).output)
+    rendered = encoding.render_annotated(example)
+    assert fields["ids"] == rendered.ids.tolist()
+    assert fields["message_index"] == rendered.message_index.tolist()
+    assert fields["loss_mask"] == rendered.loss_mask().astype(int).tolist()
+
+
+def test_render_requests(run, write, encoding):
+    as_chat = run("render", write(CHAT)).output
+    assert as_chat == run("render", write(CHAT["messages"])).output
+    assert as_chat == run("render", write({"input": "hi"})).output
+    assert as_chat == run("render", "--dialect", "chat", write(CHAT)).output
+    one_message = encoding.render(harmony.Message.from_role_and_content(Role.USER, "hi"))
+    as_harmony = run("render", "--dialect", "harmony", write(CHAT)).output
+    assert as_harmony.split() == list(map(str, one_message))
+
+
+def test_the_form_of_a_document(example):
+    assert form_of(json.loads(example.to_json())) == "harmony"
+    assert form_of(CHAT) == form_of(CHAT["messages"]) == form_of(None) == "chat"
+    assert form_of({"input": []}) == "responses"
+
+
+def test_render_says_what_is_wrong(run, write):
+    assert failed(
+        run("render", write({"messages": [{"role": "robot", "content": ""}]})), "messages[0].role"
+    )
+    assert failed(
+        run("render", write({"messages": [{"role": "user", "content": "", "name": "a b"}]})),
+        "white space",
+    )
+    assert failed(
+        run("render", "--dialect", "harmony", write({"messages": [{"role": "user"}]})), "content"
+    )
+    assert failed(run("render", write({})), "messages")
+    assert failed(run("render", write([1, "x"])), "messages[0]")
+    assert failed(run("render", stdin="{"), "not a JSON document")
+    assert failed(run("render", stdin="[" * 100_000), "not a JSON document")
+    assert failed(run("render", "/no/such/file"), "No such file")
+    assert run("render", "--dialect", "yaml").exit_code == 2
+
+
+def test_parse(run, write, encoding):
+    result = run("parse", "--role", "assistant", write(COMPLETION))
+    assert result.exit_code == 0
+    assert json.loads(result.output) == {
+        "role": "assistant", "name": None, "content": [{"type": "text", "text": "Hello"}],
+        "channel": "final", "complete": True, "token_span": [0, 5],
+    }  # fmt: skip
+    rendered = run("render", "--keep-analysis", EXAMPLE).output
+    lines = run("parse", stdin=rendered).output.splitlines()
+    assert len(lines) == len(Conversation.from_json(EXAMPLE.read_text()).messages)
+
+
+def test_parse_stops_at_an_error_after_what_was_read(run):
+    result = run("parse", "--role", "assistant", stdin=" ".join(map(str, [*COMPLETION, 5])))
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["complete"]
+    assert result.stderr.startswith("harmony: error: -: Unexpected token 5")
+
+
+def test_parse_recovers(run, write):
+    result = run("parse", "--recover", "--role", "assistant", write(BROKEN))
+    assert result.exit_code == 3
+    assert json.loads(result.stdout)["content"] == [{"type": "text", "text": "Hello"}]
+    assert [line.rpartition(": ")[2] for line in result.stderr.splitlines()] == [
+        "MISSING_MESSAGE", "REPEATED_TERMINATOR",
+    ]  # fmt: skip
+    assert run("parse", "--recover", "--role", "assistant", write(COMPLETION)).exit_code == 0
+
+
+def test_parse_follows_a_stream(write):
+    """Events come out while the stream is still open."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "harmony", "parse", "--recover", "--follow", "--role", "assistant"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
+    ) as process:  # fmt: skip
+        process.stdin.write("200005 17196\n200008\n13225\n")
+        process.stdin.flush()
+        first = [json.loads(process.stdout.readline()) for _ in range(2)]
+        assert [event["event"] for event in first] == ["MESSAGE_START", "DELTA"]
+        assert first[0]["channel"] == "final" and first[1]["text"] == "Hello"
+        process.stdin.write("200007 200007\n")
+        process.stdin.close()
+        rest = [json.loads(line) for line in process.stdout]
+        assert [event["event"] for event in rest] == ["MESSAGE_END", "DIAGNOSTIC"]
+        assert rest[0]["message"]["complete"] and rest[1]["kind"] == "REPEATED_TERMINATOR"
+    assert process.returncode == 3
+
+
+def test_view(run, write):
+    result = run("view", EXAMPLE)
+    assert result.exit_code == 0
+    assert "assistant commentary → functions.get_forecast" in result.output
+    assert "left out of the ids" in result.output
+    assert "left out of the ids" not in run("view", "--keep-analysis", EXAMPLE).output
+    shown = run("view", "--ids", "--role", "assistant", write(BROKEN)).output
+    assert "200005" in shown and "MISSING_MESSAGE" in shown and "Hello" in shown
+    assert run("view", stdin=json.dumps({"ids": COMPLETION})).exit_code == 0
+    assert run("view", stdin="").output == ""
+
+
+def test_view_shows_what_a_terminal_would_obey(run, write):
+    message = {"role": "user", "content": "\x1b[31mred\x07\u202e[bold]x[/bold]"}
+    shown = run("view", "--ids", write({"messages": [message]})).output
+    assert "\x1b" not in shown and "\x07" not in shown and "\u202e" not in shown
+    assert "\\x1b[31mred\\x07\\u202e[bold]x[/bold]" in shown
+
+
+def test_view_writes_a_page(run, tmp_path):
+    out = tmp_path / "page.html"
+    assert run("view", EXAMPLE, "--html", out, "--title", "Tomatoes").output == ""
+    text = out.read_text(encoding="utf-8")
+    assert text.startswith("<!doctype html>") and "<title>Tomatoes</title>" in text
+    assert failed(run("view", EXAMPLE, "--html", tmp_path / "no" / "page.html"), "No such file")
+
+
+def test_diff(run, write):
+    a, b = write([1, 2, 3], "a"), write([1, 2, 4, 5], "b")
+    same = run("diff", a, a)
+    assert (same.exit_code, same.output) == (0, "equal: 3 tokens\n")
+    result = run("diff", a, b)
+    assert result.exit_code == 3
+    assert result.output.startswith("first difference at token 2: ")
+    longer = run("diff", a, write([1, 2, 3, 4], "c"))
+    assert longer.exit_code == 3 and "a has ended" in longer.output
+    document = json.loads(EXAMPLE.read_text())
+    document["messages"][2]["content"] = "Can I put my potatoes out?"
+    result = run("diff", EXAMPLE, write(document, "other"))
+    assert result.exit_code == 3 and "message 2 (user)" in result.output
+    assert failed(run("diff", a, "/no/such/file"), "No such file")
+
+
+@pytest.mark.parametrize("command", ["render", "parse", "view", "diff", "completion"])
+def test_help_has_examples(run, command):
+    for option in "--help", "-h":
+        result = run(command, option)
+        assert result.exit_code == 0 and "Examples:" in result.output
+        assert f"harmony {command} " in result.output
+    assert command in run("--help").output
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_completion(run, shell):
+    assert "_HARMONY_COMPLETE" in run("completion", shell).output
+
+
+def test_what_completes():
+    done = subprocess.run(
+        [sys.executable, "-c", "from harmony.cli import main; main(prog_name='harmony')"],
+        env={**__import__("os").environ, "_HARMONY_COMPLETE": "zsh_complete", "COMP_WORDS": "harmony re", "COMP_CWORD": "1"},
+        capture_output=True,
+        text=True,
+    )  # fmt: skip
+    assert "render" in done.stdout.split()
+
+
+def test_encoding_needs_none_of_it():
+    program = "import sys; from harmony.cli import main; main(['count', '-'], standalone_mode=False); print('pydantic' in sys.modules, 'rich' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], input="hi", capture_output=True, text=True
+    )
+    assert done.stdout.split() == ["1", "-", "False", "False"]
