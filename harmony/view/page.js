@@ -387,7 +387,12 @@
     byId("spoken").textContent = facts(Number(span.dataset.i)).map((row) => row.join(" ")).join(", ");
   });
   main.addEventListener("focusout", () => (tip.hidden = true));
-  addEventListener("scroll", () => (tip.hidden = true), { passive: true });
+  // The token with the focus keeps its tip: moving the focus may scroll.
+  const scrolled = () => {
+    if (document.activeElement?.matches(".t")) tell(document.activeElement);
+    else tip.hidden = true;
+  };
+  addEventListener("scroll", scrolled, { passive: true });
   main.addEventListener("keydown", (event) => {
     const span = tokenOf(event);
     if (!span) return;
