@@ -40,3 +40,9 @@ def test_the_page_shows_the_automaton_that_runs():
     assert subprocess.run([sys.executable, str(script), "check"], cwd=ROOT).returncode == 0, (
         f"docs/design.md is stale: python {script.relative_to(ROOT)}"
     )
+
+
+def test_the_reference_says_what_the_docstrings_say():
+    program = ROOT / "scripts" / "make_reference.py"
+    done = subprocess.run([sys.executable, program, "--check"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
