@@ -5,8 +5,8 @@
 
 Signatures are read from the sources, and from the stubs of compiled modules, so that the page does
 not depend on the Python that makes it; docstrings come from the running package, which has those of
-compiled methods too. One page of Markdown, rather than a site: it can be read where the sources are,
-and a test can hold it to them.
+compiled methods too. One page of Markdown, rather than a site: it can be read where the sources
+are, and a test can hold it to them.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def _entry(title: str, module: str, node: ast.stmt) -> Iterator[str]:
 
 
 def _members(module: str, node: ast.ClassDef) -> Iterator[ast.FunctionDef]:
-    """Public methods and properties of a class, and of its compiled base, whose name nobody uses."""
+    """Public methods and properties of a class, and of the compiled base behind it."""
     for item in node.body:
         if isinstance(item, ast.FunctionDef) and (
             item.name == "__init__" or not item.name.startswith("_")
