@@ -371,7 +371,8 @@
     const box = span.getClientRects()[0] ?? span.getBoundingClientRect();
     const { offsetWidth: width, offsetHeight: height } = tip;
     tip.style.left = `${Math.max(8, Math.min(box.left, innerWidth - width - 8))}px`;
-    tip.style.top = `${box.top - height - 8 > 60 ? box.top - height - 8 : box.bottom + 8}px`;
+    const floor = document.querySelector(".transport").getBoundingClientRect().top;
+    tip.style.top = `${box.bottom + height + 16 < floor ? box.bottom + 8 : box.top - height - 8}px`;
   };
   const tokenOf = (event) => (event.target instanceof Element ? event.target.closest(".t") : null);
   main.addEventListener("pointerover", (event) => {
