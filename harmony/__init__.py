@@ -6,6 +6,7 @@ ids       ->  _parser, _content  ->  header, recovery  ->  parser  ->  parsed, e
                                                             all three joined by encoding.py
 texts     ->  batch, on the threads of workers  ->  flat ids    training adds loss masks
 files     ->  sources  ->  rows  ->  shards           a job of datasets.py; ray.py on clusters
+requests  <->  messages    openai/                ids  ->  what one can look at    view/
 
 Public names are loaded on first use: the message types, and pydantic with them, only by those who
 render or parse.

@@ -90,19 +90,20 @@ def test_no_more_is_dropped_than_needed(encoding):
         kept(counts[0] + counts[7], keep=lambda message, index: index == 1)
 
 
-def test_each_message_is_encoded_once(encoding, monkeypatch):
-    texts = []
-    encode = harmony.HarmonyEncoding.encode_ordinary
+def test_a_conversation_is_rendered_once(monkeypatch):
+    calls = []
+    for name in "render", "render_conversation", "render_annotated":
+        method = getattr(harmony.HarmonyEncoding, name)
 
-    def counting(self, text):
-        texts.append(text)
-        return encode(self, text)
+        def counting(self, *args, _method=method, _name=name, **options):
+            calls.append(_name)
+            return _method(self, *args, **options)
 
-    monkeypatch.setattr(harmony.HarmonyEncoding, "encode_ordinary", counting)
+        monkeypatch.setattr(harmony.HarmonyEncoding, name, counting)
     turns = [Message.from_role_and_content(Role.USER, f"message {i}") for i in range(200)]
     fitting = harmony.fit(Conversation.from_messages(turns), 300)
     assert 1 < len(fitting.messages) < 200
-    assert sorted(texts) == sorted(message.content[0].text for message in turns)
+    assert calls == ["render_annotated"]
 
 
 @given(chats.conversations())

@@ -31,8 +31,10 @@ NAMES = [
     "ToolDescription",
     "ToolNamespaceConfig",
 ]
-# Options that are ours alone.
-ADDED_FIELDS = {"analysis_policy", "header_order", "validate_headers", "exact_numbers"}
+# Fields that are ours alone.
+ADDED_FIELDS = {
+    *["analysis_policy", "header_order", "validate_headers", "exact_numbers", "response_formats"],
+}
 
 ADDRESS = re.compile(r"0x[0-9a-f.]+")
 
