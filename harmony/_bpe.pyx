@@ -8,7 +8,8 @@ How a piece that is no token itself becomes ids:
 
     1. At most SHORT_PIECE bytes: merge the adjacent pair of lowest rank, leftmost first, until
        none is left, over two small arrays (`merge_short`).
-    2. Longer, in o200k: backtracking (`encode_long`), linear in the piece.
+    2. Longer, in o200k: backtracking (`encode_long`), linear in the piece. Most of a very long run
+       of one character is left out and put back as ids (`encode_with_run`).
     3. Longer, in any other vocabulary: the merging of 1 with a heap (`merge_heap`), n log n.
 
 1 and 3 are the definition of byte-pair encoding. 2 rests on facts about o200k that the build
@@ -20,7 +21,7 @@ each adjacent pair is, and `is_valid_pair` decides that for two tokens alone.
 cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
-from libc.string cimport memcmp, memcpy
+from libc.string cimport memcmp, memcpy, memmove
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from harmony._pretokenize cimport forget_scanner_steps, scanner_steps
@@ -60,6 +61,9 @@ cdef extern from *:
 cdef enum:
     # Above this many bytes the square of the length costs more than the other engines do.
     SHORT_PIECE = 64
+    # A run of so many bytes is encoded at the length of the other, if its tokens repeat.
+    LONG_RUN = 4096
+    SHORT_RUN = 1024
     # Time between two looks at pending signals. A look takes the interpreter lock, which another
     # thread may be slow to give up; looking at the clock costs next to nothing.
     MILLISECONDS_BETWEEN_SIGNALS = 20
@@ -568,6 +572,109 @@ cdef Status encode_long(
     return status
 
 
+# --- long runs ----------------------------------------------------------------------------------
+
+cdef struct Run:
+    # Bytes start ... start + length of a piece, each the same as the one `period` bytes before it.
+    size_t start
+    size_t length
+    size_t period
+
+
+cdef void find_longest_run(const uint8_t* piece, size_t n_bytes, Run* run) noexcept nogil:
+    """The longest run of a character: of one byte, or of up to four."""
+    cdef size_t period, at, start
+    run.start = run.length = 0
+    run.period = 1
+    for period in range(1, 5):
+        count_steps(n_bytes // 8)
+        start = 0
+        for at in range(period, n_bytes):
+            if piece[at] != piece[at - period]:
+                if at - start > run.length:
+                    run.start, run.length, run.period = start, at - start, period
+                start = at - period + 1
+        if n_bytes - start > run.length:
+            run.start, run.length, run.period = start, n_bytes - start, period
+
+
+cdef Py_ssize_t first_twice(
+    const Tables* t, const uint32_t* ids, size_t n_ids, size_t first, size_t stop, uint32_t token,
+) noexcept nogil:
+    """Index of the first `token` that another follows, both within bytes first ... stop of what the
+    ids spell; any token stands for itself if `token` is NO_ID. -1: none."""
+    cdef size_t at = 0
+    cdef size_t i
+    for i in range(n_ids - 1):
+        if at >= first and ids[i] == ids[i + 1] and (token == NO_ID or ids[i] == token):
+            if at + 2 * token_length(t, ids[i]) <= stop:
+                return i
+        at += token_length(t, ids[i])
+    return -1
+
+
+cdef Status encode_with_run(
+    const Tables* t, const uint8_t* piece, size_t n_bytes, Sink* sink,
+) noexcept nogil:
+    """`encode_long`, but most of a long run is not looked at (the run rule).
+
+    A sequence of tokens is the encoding of its text if each adjacent pair is valid. In the encoding
+    of the piece with a shorter run, two tokens T stand next to each other inside the run: that pair
+    is valid. Any number of T more between them leaves all pairs as they are, so this is the
+    encoding of the piece with a run that is longer by so many T.
+    """
+    cdef Status status
+    cdef Run run
+    cdef size_t first = sink.n_ids
+    cdef size_t n_more, n_short, short_run, i
+    cdef size_t length = 0
+    cdef Py_ssize_t at
+    cdef uint32_t token
+    cdef uint8_t* short_piece
+    find_longest_run(piece, n_bytes, &run)
+    if run.length < LONG_RUN:
+        return encode_long(t, piece, n_bytes, sink)
+    # Which token it is that fills the run.
+    status = encode_long(t, piece + run.start, SHORT_RUN, sink)
+    if status != OK:
+        return status
+    at = first_twice(t, sink.ids + first, sink.n_ids - first, SHORT_RUN // 4, SHORT_RUN, NO_ID)
+    if at >= 0:
+        token = sink.ids[first + at]
+        length = token_length(t, token)
+    sink.n_ids = first
+    if length == 0 or length % run.period:
+        return encode_long(t, piece, n_bytes, sink)
+    n_more = (run.length - SHORT_RUN) // length
+    short_run = run.length - n_more * length
+    n_short = n_bytes - n_more * length
+    short_piece = <uint8_t*>malloc(n_short)
+    if not short_piece:
+        return NO_MEMORY
+    i = run.start + short_run
+    memcpy(short_piece, piece, i)
+    memcpy(short_piece + i, piece + i + n_more * length, n_short - i)
+    status = encode_long(t, short_piece, n_short, sink)
+    free(short_piece)
+    if status != OK:
+        return status
+    at = first_twice(
+        t, sink.ids + first, sink.n_ids - first, run.start, run.start + short_run, token)
+    if at < 0:
+        sink.n_ids = first
+        return encode_long(t, piece, n_bytes, sink)
+    if sink.capacity - sink.n_ids < n_more:
+        status = grow(sink, n_more)
+        if status != OK:
+            return status
+    at += first
+    memmove(sink.ids + at + n_more, sink.ids + at, (sink.n_ids - at) * sizeof(uint32_t))
+    for i in range(n_more):
+        sink.ids[at + i] = token
+    sink.n_ids += n_more
+    return OK
+
+
 # --- which engine -------------------------------------------------------------------------------
 
 cdef Status merge_piece(
@@ -579,8 +686,10 @@ cdef Status merge_piece(
         if status == OK:
             merge_short(t, piece, n_bytes, sink)
         return status
-    if t.split_left:
+    if t.split_left and n_bytes < LONG_RUN:
         return encode_long(t, piece, n_bytes, sink)
+    if t.split_left:
+        return encode_with_run(t, piece, n_bytes, sink)
     return merge_heap(t, piece, n_bytes, sink)
 
 

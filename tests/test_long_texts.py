@@ -99,7 +99,7 @@ print(part / whole)
     [
         ("encode", "contractions", 48),
         ("encode_ordinary", "random bytes as latin-1", 16),
-        ("encode_to_numpy", "one letter", 64),
+        ("encode_to_numpy", "random kana", 16),
         ("encode_to_numpy", "random lower-case letters", 4),
         ("count_tokens", "newline then spaces", 64),
         ("count_tokens", "random lower-case letters", 4),
