@@ -582,20 +582,29 @@ cdef struct Run:
 
 
 cdef void find_longest_run(const uint8_t* piece, size_t n_bytes, Run* run) noexcept nogil:
-    """The longest run of a character: of one byte, or of up to four."""
-    cdef size_t period, at, start
-    run.start = run.length = 0
-    run.period = 1
-    for period in range(1, 5):
-        count_steps(n_bytes // 8)
-        start = 0
-        for at in range(period, n_bytes):
-            if piece[at] != piece[at - period]:
-                if at - start > run.length:
-                    run.start, run.length, run.period = start, at - start, period
-                start = at - period + 1
-        if n_bytes - start > run.length:
-            run.start, run.length, run.period = start, n_bytes - start, period
+    """The longest run of a character, of one to four bytes, among those of LONG_RUN bytes."""
+    cdef size_t start, stop, period
+    cdef size_t at = 0
+    run.length = 0
+    # Every long run holds two of these places, and eight bytes more.
+    while at + LONG_RUN // 2 <= n_bytes:
+        count_steps(1)
+        stop = at
+        for period in range(1, 5):
+            if load_u64(piece + at) == load_u64(piece + at + period):
+                start, stop = at, at + period + 8
+                while start > 0 and piece[start - 1] == piece[start - 1 + period]:
+                    start -= 1
+                while stop + 8 <= n_bytes and load_u64(piece + stop) == load_u64(
+                        piece + stop - period):
+                    stop += 8
+                while stop < n_bytes and piece[stop] == piece[stop - period]:
+                    stop += 1
+                count_steps((stop - at) // 8 + at - start)
+                if stop - start > run.length:
+                    run.start, run.length, run.period = start, stop - start, period
+                break
+        at = max(at + LONG_RUN // 2, stop)
 
 
 cdef Py_ssize_t first_twice(
