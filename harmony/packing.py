@@ -114,12 +114,13 @@ def _documents(rows: Any, loss_mask: NDArray[np.bool_] | None) -> list[_Document
     if not isinstance(rows, TokenBatch):
         rows = _batch_of(rows)
     documents: list[_Document] = []
-    n_ids = int(rows.offsets[-1])
+    first = int(rows.offsets[0])  # of a slice not 0
+    n_ids = int(rows.offsets[-1]) - first
     if loss_mask is not None and len(loss_mask) != n_ids:
         raise ValueError(f"the loss mask has {len(loss_mask)} items for {n_ids} ids")
     offsets = rows.offsets.tolist()
     for start, stop in itertools.pairwise(offsets):
-        mask = None if loss_mask is None else loss_mask[start:stop]
+        mask = None if loss_mask is None else loss_mask[start - first : stop - first]
         documents.append((rows.ids[start:stop], mask))
     return documents
 

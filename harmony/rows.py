@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -288,9 +289,11 @@ def _harmony(row: dict[str, Any]) -> Conversation:
 
 
 def _chat(row: dict[str, Any]) -> Conversation:
-    from harmony.openai import conversation_from_chat
-
-    return conversation_from_chat(_messages_of(row), tools=row.get("tools"))
+    openai = import_module("harmony.openai")
+    conversation: Conversation = openai.conversation_from_chat(
+        _messages_of(row), tools=row.get("tools")
+    )
+    return conversation
 
 
 def _either(row: dict[str, Any]) -> Conversation:

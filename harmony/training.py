@@ -97,12 +97,23 @@ class RenderedBatch(TokenBatch):
     @overload  # type: ignore[override]
     def __getitem__(self, index: int) -> RenderedConversation: ...
     @overload
-    def __getitem__(self, index: slice) -> TokenBatch: ...
+    def __getitem__(self, index: slice) -> RenderedBatch: ...
 
-    def __getitem__(self, index: int | slice) -> RenderedConversation | TokenBatch:
-        if isinstance(index, slice):
-            return super().__getitem__(index)
-        return RenderedConversation(self, position(index, len(self)))
+    def __getitem__(self, index: int | slice) -> RenderedConversation | RenderedBatch:
+        if not isinstance(index, slice):
+            return RenderedConversation(self, position(index, len(self)))
+        offsets = super().__getitem__(index).offsets
+        tokens = slice(offsets[0], offsets[-1])
+        start = index.indices(len(self))[0]
+        message_offsets = self.message_offsets[start : start + len(offsets)]
+        return RenderedBatch(
+            self.ids[tokens],
+            offsets - offsets[0],
+            self.message_index[tokens],
+            self.part[tokens],
+            message_offsets - message_offsets[0],
+            self.messages[start : start + len(offsets) - 1],
+        )
 
     def __iter__(self) -> Iterator[RenderedConversation]:  # type: ignore[override]
         for row in range(len(self)):

@@ -5,6 +5,7 @@ import gzip
 import json
 import os
 import pickle
+import re
 import resource
 import signal
 import subprocess
@@ -538,6 +539,16 @@ def test_the_command(tmp_path, encoding, texts):
     assert done.exit_code == 0, done.output
     assert f"{len(texts):,} rows" in done.output
     check(datasets.open(tmp_path / "out"), encoding, texts)
+
+
+def test_the_progress_bar(tmp_path, small_chunks, texts):
+    path = write(tmp_path / "a.jsonl", texts)
+    arguments = ["encode-dataset", str(path), "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(cli.main, arguments, env={"FORCE_COLOR": "1", "COLUMNS": "200"})
+    assert done.exit_code == 0, done.output
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", done.output)
+    assert f"100%  {len(texts):,} rows" in shown
+    assert re.search(r"[\d,]+ tokens  \d+ MB/s", shown)
 
 
 def test_the_command_names_what_is_wrong(tmp_path):

@@ -246,6 +246,11 @@ def test_pack_takes_what_the_others_give(tmp_path, encoding, rows):
         packed = pack(given_rows, 128)
         for name in ("ids", "loss_mask", "position_ids", "document"):
             assert (getattr(packed, name) == getattr(expected, name)).all()
+    part = pack(batch[10:30], 128)
+    flat = TokenBatch(batch.ids, batch.offsets)[10:30]
+    same = pack(flat, 128, loss_mask=batch[10:30].loss_mask())
+    assert (part.ids == same.ids).all()
+    assert (part.loss_mask == same.loss_mask).all()
     texts = pack(encoding.encode_batch_to_numpy(["hello world", "x"]), 4, pad_token=7)
     assert texts.ids.tolist() == [[24912, 2375, 87, 7]]
     assert texts.loss_mask.tolist() == [[True, True, True, False]]
@@ -267,6 +272,14 @@ def test_pack_takes_what_the_others_give(tmp_path, encoding, rows):
 def test_pack_refuses(arguments, problem):
     with pytest.raises(ValueError, match=problem):
         pack([[1], [2, 3, 4, 5, 6]], **{"length": 4, **arguments})
+
+
+def test_conversations_need_the_harmony_encoding(tmp_path, base_tokenizer):
+    (tmp_path / "a.jsonl").write_text("")
+    with pytest.raises(ValueError, match="need a HarmonyEncoding"):
+        encode_dataset(
+            tmp_path / "a.jsonl", tmp_path / "out", conversations="chat", encoding=base_tokenizer
+        )
 
 
 def test_names_of_the_module():

@@ -160,6 +160,16 @@ def test_batches(encoding, rows, policy, for_training):
         assert [row.loss_mask(train_on).tolist() for row in batch] == masks
 
 
+@pytest.mark.parametrize("cut", [slice(0, 0), slice(1, 3), slice(2, None), slice(-2, None)])
+def test_a_slice_of_a_batch_is_a_batch(encoding, cut):
+    rows = [TURN, conversation(), conversation(*TURN.messages[:5]), TURN]
+    part = encoding.render_batch(rows, annotated=True)[cut]
+    expected = encoding.render_batch(rows[cut], annotated=True)
+    for name in ("ids", "offsets", "message_index", "part", "message_offsets", "role"):
+        assert getattr(part, name).tolist() == getattr(expected, name).tolist()
+    assert part.loss_mask("last_turn").tolist() == expected.loss_mask("last_turn").tolist()
+
+
 def test_large_batches_on_threads(encoding):
     rng = random.Random(3)
     rows = [
