@@ -23,7 +23,6 @@ from click.testing import CliRunner
 from processes import environment, run
 from strategies import random_texts
 
-import harmony
 from harmony import DatasetError, cli, datasets, sources
 from harmony.datasets import encode_dataset
 

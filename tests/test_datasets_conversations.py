@@ -151,7 +151,8 @@ CHAT = {
 @pytest.mark.parametrize("dialect", ["chat", "auto"])
 @pytest.mark.parametrize("kind", ["a.jsonl", "a.parquet"])
 def test_chat_rows(tmp_path, encoding, rows, dialect, kind):
-    openai = pytest.importorskip("harmony.openai")
+    from harmony import openai
+
     made = [CHAT, {"messages": CHAT["messages"][:2]}]
     path = tmp_path / kind
     if kind == "a.jsonl":
@@ -168,7 +169,6 @@ def test_chat_rows(tmp_path, encoding, rows, dialect, kind):
 
 
 def test_which_dialect_a_row_is_written_in(tmp_path, encoding, rows):
-    pytest.importorskip("harmony.openai")
     path = tmp_path / "a.jsonl"
     mixed = [rows[i] for i in range(20) if len(rows[i]["messages"]) > 1]
     path.write_text("".join(json.dumps(row) + "\n" for row in mixed))
