@@ -1,6 +1,6 @@
 """The harmony format and its tokenizer.
 
-text      ->  special_tokens  ->  _pretokenize  ->  _bpe  ->  ids        joined by tokenizer.py
+text      ->  special_tokens  ->  _segments  ->  _encode, _bpe  ->  ids   joined by tokenizer.py
 messages  ->  tool_schema, header  ->  render  ->  ids                   uses tokenizer.py
 ids       ->  _parser, _content  ->  header, recovery  ->  parser  ->  parsed, events
                                                             all three joined by encoding.py

@@ -1,6 +1,6 @@
-"""Tokenizer: text <-> ids. Joins special_tokens, _pretokenize (through _bpe) and _bpe.
+"""Tokenizer: text <-> ids. Joins special_tokens and _codec.
 
-    text  ->  special_tokens  ->  _pretokenize  ->  _bpe  ->  ids
+    text  ->  special_tokens  ->  _segments  ->  _encode, _bpe  ->  ids      called by _codec
 
 Arguments are resolved here; each call then crosses into compiled code once.
 """
