@@ -24,9 +24,11 @@ from libc.string cimport memcpy, memmove, memset
 
 from harmony._bpe cimport Tables
 from harmony._codec cimport Codec
+from harmony._utf8 cimport sequence_at
 
 cdef extern from "_memory.h" nogil:
     uint32_t u32_at(const uint32_t* values, size_t index, size_t length) noexcept
+    void prefetch(const void* address) noexcept
     void count_steps(size_t n) noexcept
     uint64_t steps_counted() noexcept
     void forget_steps() noexcept
@@ -37,13 +39,13 @@ cdef extern from "Python.h":
 
 cdef extern from *:
     """
-    #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-    #define IS_LITTLE_ENDIAN 0
-    #else
-    #define IS_LITTLE_ENDIAN 1
-    #endif
+    /* The 16 bytes from n bytes before the middle on have the highest bit set in the first n. */
+    static const unsigned char HIGH_BITS[32] = {
+        0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80,
+        0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80,
+    };
     """
-    const bint IS_LITTLE_ENDIAN
+    const uint8_t* HIGH_BITS
 
 cdef enum:
     # A buffer larger than this is not kept for the next message.
@@ -118,45 +120,6 @@ cdef Status copy_content(Content* target, const Content* source) noexcept nogil:
 
 # --- UTF-8 across ids -----------------------------------------------------------------------------
 
-cdef inline int sequence_at(const uint8_t* bytes, size_t n) noexcept nogil:
-    """What stands at `bytes`, of which there are `n` > 0: the length of a well-formed character;
-    0 if the bytes end inside one that may yet be well-formed; else minus the length of the longest
-    beginning of a character that is there (1 if there is none)."""
-    cdef uint8_t lead = bytes[0]
-    cdef uint8_t lowest = 0x80
-    cdef uint8_t highest = 0xBF
-    if lead < 0x80:
-        return 1
-    if lead < 0xC2 or lead > 0xF4:
-        return -1
-    if n == 1:
-        return 0
-    # The second byte decides about overlong forms, surrogates and the end of Unicode.
-    if lead == 0xE0:
-        lowest = 0xA0
-    elif lead == 0xED:
-        highest = 0x9F
-    elif lead == 0xF0:
-        lowest = 0x90
-    elif lead == 0xF4:
-        highest = 0x8F
-    if bytes[1] < lowest or bytes[1] > highest:
-        return -1
-    if lead < 0xE0:
-        return 2
-    if n == 2:
-        return 0
-    if bytes[2] & 0xC0 != 0x80:
-        return -2
-    if lead < 0xF0:
-        return 3
-    if n == 3:
-        return 0
-    if bytes[3] & 0xC0 != 0x80:
-        return -3
-    return 4
-
-
 cdef inline size_t well_formed(const uint8_t* bytes, size_t n, int* after) noexcept nogil:
     """Length of the well-formed beginning. `after`: what `sequence_at` says of the rest, 1 if there
     is none."""
@@ -213,15 +176,13 @@ cdef Status hold(Content* content, const uint8_t* bytes, size_t n) noexcept nogi
 
 
 cdef inline bint is_ascii_block(const uint8_t* block, size_t n) noexcept nogil:
-    """Whether the first `n` of BLOCK readable bytes are ASCII."""
-    cdef uint64_t low, high
-    cdef uint64_t bits = <uint64_t>0x8080808080808080
-    memcpy(&low, block, 8)
-    if n <= 8:
-        # Little-endian: byte k is bits 8 k to 8 k + 7. The other order takes the slower way.
-        return IS_LITTLE_ENDIAN and (low & (bits >> (64 - 8 * n))) == 0
-    memcpy(&high, block + 8, 8)
-    return IS_LITTLE_ENDIAN and ((low | high & (bits >> (128 - 8 * n))) & bits) == 0
+    """Whether the first `n` of BLOCK readable bytes are ASCII. Without a branch on `n`, which is
+    hard to guess."""
+    cdef uint64_t bytes[2]
+    cdef uint64_t bits[2]
+    memcpy(bytes, block, BLOCK)
+    memcpy(bits, HIGH_BITS + BLOCK - n, BLOCK)
+    return (bytes[0] & bits[0] | bytes[1] & bits[1]) == 0
 
 
 cdef inline int put_short(Content* content, const Tables* tables, uint32_t token) noexcept nogil:
@@ -284,31 +245,38 @@ cdef size_t put_stretch(
     """Put the bytes of as many ids into the text as are few and well-formed: up to STRETCH, and
     none if there is no memory for these. Nothing is held."""
     cdef size_t i, start, n
-    cdef uint32_t token
+    cdef size_t starts[STRETCH]
+    cdef uint8_t lengths[STRETCH]
     cdef uint8_t* target
     cdef int after
-    n_ids = min(n_ids, STRETCH)
+    n_ids = min(n_ids, <size_t>STRETCH)
     if reserve(&content.text, (n_ids + 1) * BLOCK) != OK:
         return 0
+    # First where all of them stand: the tables are large, and so their bytes are under way at once.
+    for i in range(n_ids):
+        if ids[i] >= tables.n_ids:
+            n_ids = i
+            break
+        start = u32_at(tables.token_starts, ids[i], <size_t>tables.n_ids + 1)
+        n = tables.token_starts[ids[i] + 1] - start
+        if n == 0 or n > BLOCK or start + BLOCK > tables.n_token_bytes:
+            n_ids = i
+            break
+        prefetch(tables.token_bytes + start)
+        starts[i] = start
+        lengths[i] = <uint8_t>n
     target = content.text.data + content.text.n
     for i in range(n_ids):
-        token = ids[i]
-        if token >= tables.n_ids:
-            break
-        start = u32_at(tables.token_starts, token, <size_t>tables.n_ids + 1)
-        n = tables.token_starts[token + 1] - start
-        if n == 0 or n > BLOCK or start + BLOCK > tables.n_token_bytes:
-            break
-        memcpy(target, tables.token_bytes + start, BLOCK)
+        n = lengths[i]
+        memcpy(target, tables.token_bytes + starts[i], BLOCK)
         if not is_ascii_block(target, n) and well_formed(target, n, &after) < n:
+            n_ids = i
             break
         content.delta = target - content.text.data
         target += n
-    else:
-        i = n_ids
-    count_steps(i + 1)
+    count_steps(n_ids + 1)
     content.text.n = target - content.text.data
-    return i
+    return n_ids
 
 
 cdef size_t append_all(

@@ -78,6 +78,18 @@ cdef extern from *:
     static int set_slot(PyObject *slot, PyObject *owner, PyObject *value) {
         return Py_TYPE(slot)->tp_descr_set(slot, owner, value);
     }
+    /* An instance of a subclass of tuple, as tuple.__new__ makes it. */
+    static PyObject *tuple_of_class(PyObject *tuple_class, PyObject *values) {
+        Py_ssize_t n = PyTuple_GET_SIZE(values);
+        PyObject *made = ((PyTypeObject *)tuple_class)->tp_alloc((PyTypeObject *)tuple_class, n);
+        if (!made) return NULL;
+        for (Py_ssize_t i = 0; i < n; i++) {
+            PyObject *value = PyTuple_GET_ITEM(values, i);
+            Py_INCREF(value);
+            PyTuple_SET_ITEM(made, i, value);
+        }
+        return made;
+    }
     static PyObject *bare_instance(PyObject *model_class) {
         return PyType_GenericNew((PyTypeObject *)model_class, NULL, NULL);
     }
@@ -99,6 +111,7 @@ cdef extern from *:
     }
     """
     int set_slot(object slot, object owner, object value) except -1
+    object tuple_of_class(object tuple_class, tuple values)
     object bare_instance(object model_class)
     long long small_int(PyObject* value)
 
@@ -1065,7 +1078,7 @@ cdef class Parser:
             self.is_announced = True
             self.events.append(event_of(
                 _MESSAGE_START, len(self.finished), (self.header_start, self.content_start),
-                new_tuple(MessageHeader, self.fields), None, None, None))
+                tuple_of_class(MessageHeader, self.fields), None, None, None))
             self.settle(len(self.finished))
         return 0
 
@@ -1330,19 +1343,14 @@ cpdef object new_message(tuple kept):
 
 # --- diagnostics and events -----------------------------------------------------------------------
 
-cdef object new_tuple(object tuple_class, tuple values):
-    """A NamedTuple of these values, at half the cost of calling its class."""
-    return _NEW_TUPLE(tuple_class, values)
-
-
 cdef object event_of(kind, message_index, span, header, text, kept, diagnostic):
-    return new_tuple(
+    return tuple_of_class(
         ParseEvent, (kind, message_index, span, header, text, kept, diagnostic))
 
 
 cdef object diagnostic_of(tuple made):
     kind, start, stop, message_index, text = made
-    return new_tuple(Diagnostic, (kind, (start, stop), message_index, text))
+    return tuple_of_class(Diagnostic, (kind, (start, stop), message_index, text))
 
 
 cdef int part_of(tuple fields) except -1:
@@ -1361,7 +1369,6 @@ cdef int remember(dict answers, object key, object answer) except -1:
     return 0
 
 
-_NEW_TUPLE = tuple.__new__
 _ASSISTANT = Role.ASSISTANT
 _ROLE_WORDS = frozenset(ids[0] for ids in _ROLE_IDS.values())
 

@@ -32,6 +32,8 @@ How the first character of a piece decides which alternative matches:
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
+from harmony._utf8 cimport sequence_at
+
 cdef extern from "_memory.h" nogil:
     uint64_t load_u64(const uint8_t* bytes) noexcept
     void count_steps(size_t n) noexcept
@@ -213,42 +215,16 @@ cdef Py_ssize_t next_piece_ends(
 
 cdef Py_ssize_t find_malformed(const uint8_t* text, Py_ssize_t n_bytes) noexcept nogil:
     cdef Py_ssize_t at = 0
-    cdef uint8_t lead, second, low, high
-    cdef Py_ssize_t width, k
+    cdef int width
     while at < n_bytes:
-        lead = byte_at(text, at, n_bytes)
-        if lead < 0x80:
+        if byte_at(text, at, n_bytes) < 0x80:
             at += 1
             while n_bytes - at >= 8 and not load_u64(text + at) & 0x8080808080808080ULL:
                 at += 8
             continue
-        # Range of the second byte: the table "Well-Formed UTF-8 Byte Sequences" of the standard.
-        low = 0x80
-        high = 0xBF
-        if 0xC2 <= lead <= 0xDF:
-            width = 2
-        elif 0xE0 <= lead <= 0xEF:
-            width = 3
-            if lead == 0xE0:
-                low = 0xA0          # no overlong forms
-            elif lead == 0xED:
-                high = 0x9F         # no surrogates
-        elif 0xF0 <= lead <= 0xF4:
-            width = 4
-            if lead == 0xF0:
-                low = 0x90          # no overlong forms
-            elif lead == 0xF4:
-                high = 0x8F         # nothing above U+10FFFF
-        else:
+        width = sequence_at(text + at, n_bytes - at)
+        if width <= 0:
             return at
-        if at + width > n_bytes:
-            return at
-        second = byte_at(text, at + 1, n_bytes)
-        if second < low or second > high:
-            return at
-        for k in range(2, width):
-            if byte_at(text, at + k, n_bytes) & 0xC0 != 0x80:
-                return at
         at += width
     return -1
 
