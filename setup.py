@@ -23,7 +23,7 @@ MODULES = [
     "_codec",
     "_content",
     "_parser",
-    "_batch",
+    "_parse_batch",
 ]
 TABLES = Path("harmony", "data", "o200k.tables")
 

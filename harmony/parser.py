@@ -9,20 +9,18 @@ from __future__ import annotations
 
 import copy
 import operator
-import os
 import sys
 from array import array
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 from types import EllipsisType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harmony._batch import parse_rows
+from harmony import workers
+from harmony._parse_batch import parse_rows
 from harmony._parser import Parser, check_ids, uint32_array
-from harmony.errors import ParseError
 from harmony.messages import Role
 from harmony.parsed import ParsedMessage
 
@@ -214,32 +212,20 @@ def parse_batch(
     """
     mode = _mode(_checked_strict(strict), on_error)
     given_role = _role_of(_role_text(role))
-    n_threads = _checked_limit("num_threads", num_threads) or os.cpu_count() or 1
+    n_threads = workers.thread_count(num_threads)
     rows = list(token_lists)
 
     def parser_of(is_first: bool) -> Parser:
         return Parser(encoding, given_role if is_first else None, mode, _STATES)
 
-    def parse_chunk(start: int) -> list[list[ParsedMessage]]:
-        try:
-            return parse_rows(parser_of, rows[start : start + size], start)
-        except (TypeError, OverflowError, ParseError) as error:
-            error.args = (f"row {getattr(error, 'row', start)}: {error}",)
-            raise
+    def parse_chunk(chunk: int) -> list[list[ParsedMessage]]:
+        start = chunk * size
+        return parse_rows(parser_of, rows[start : start + size], start)
 
     # Several for each thread, so that none waits long for the last; not too large, for the ids and
     # texts of a chunk are held at once.
     size = max(1, min(_ROWS_AT_ONCE, len(rows) // (4 * n_threads)))
-    starts = range(0, len(rows), size)
-    if n_threads == 1 or len(starts) < 2:
-        chunks = [parse_chunk(start) for start in starts]
-    else:
-        with ThreadPoolExecutor(n_threads) as pool:
-            try:
-                chunks = list(pool.map(parse_chunk, starts))
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
+    chunks = workers.run(parse_chunk, -(-len(rows) // size), n_threads)
     return [messages for chunk in chunks for messages in chunk]
 
 

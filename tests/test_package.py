@@ -14,7 +14,7 @@ import harmony._bpe
 import harmony._pretokenize
 
 COMPILED = [
-    "_batch",
+    "_parse_batch",
     "_bpe",
     "_codec",
     "_content",

@@ -21,7 +21,7 @@ from harmony._parser cimport Ids, Parser, append_ids, gather, new_message
 
 import numpy as np
 
-from harmony.errors import ParseError
+from harmony.errors import ParseError, name_row
 from harmony.header import ROLE_IDS as _ROLE_IDS
 
 cdef extern from "_transitions.h" nogil:
@@ -203,7 +203,7 @@ def parse_rows(parser_of, list rows not None, Py_ssize_t first_row):
     """The messages of each row, as lists of ParsedMessage.
 
     `parser_of(is_first)` makes a Parser: for a row or its first header, or for another header. An
-    error gets the number of its row, counted from `first_row`, as its attribute `row`.
+    error names its row, counted from `first_row`.
     """
     cdef Parser model = parser_of(True)
     cdef Codec codec = model.codec
@@ -247,9 +247,10 @@ def parse_rows(parser_of, list rows not None, Py_ssize_t first_row):
                     ids.data + starts[row], <size_t>(starts[row + 1] - starts[row])))
                 messages = parser.process_eos().messages
             result.append(messages)
-    except Exception as error:
-        error.row = first_row + row
+    except MemoryError:
         raise
+    except Exception as error:
+        raise name_row(error, first_row + row)
     finally:
         free(ids.data)
         free(row_ids.data)
