@@ -101,7 +101,7 @@ print(part / whole)
         ("encode_ordinary", "random bytes as latin-1", 16),
         ("encode_to_numpy", "random kana", 16),
         ("encode_to_numpy", "random lower-case letters", 4),
-        ("count_tokens", "newline then spaces", 64),
+        ("count_tokens", "contractions", 64),
         ("count_tokens", "random lower-case letters", 4),
     ],
 )
