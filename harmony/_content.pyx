@@ -22,12 +22,11 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy, memmove, memset
 
-from harmony._bpe cimport Tables
+from harmony._bpe cimport IS_LONG, TOKEN_BYTES, Tables
 from harmony._codec cimport Codec
 from harmony._utf8 cimport sequence_at
 
 cdef extern from "_memory.h" nogil:
-    uint32_t u32_at(const uint32_t* values, size_t index, size_t length) noexcept
     void prefetch(const void* address) noexcept
     void count_steps(size_t n) noexcept
     uint64_t steps_counted() noexcept
@@ -37,23 +36,13 @@ cdef extern from "Python.h":
     object PyUnicode_New(Py_ssize_t n_characters, Py_UCS4 highest)
     void* PyUnicode_DATA(object text)
 
-cdef extern from *:
-    """
-    /* The 16 bytes from n bytes before the middle on have the highest bit set in the first n. */
-    static const unsigned char HIGH_BITS[32] = {
-        0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80,
-        0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80,
-    };
-    """
-    const uint8_t* HIGH_BITS
-
 cdef enum:
     # A buffer larger than this is not kept for the next message.
     KEEP_BUFFER = 1 << 16
-    # Tokens of up to this many bytes are copied as one block.
-    BLOCK = 16
     # So many ids at once, if their bytes are few.
     STRETCH = 64
+    # The bytes of an id are asked for so many ids before they are needed: memory takes as long.
+    AHEAD = 64
 
 
 # --- growing buffers ----------------------------------------------------------------------------
@@ -175,36 +164,40 @@ cdef Status hold(Content* content, const uint8_t* bytes, size_t n) noexcept nogi
     return put(&content.held, bytes, n)
 
 
-cdef inline bint is_ascii_block(const uint8_t* block, size_t n) noexcept nogil:
-    """Whether the first `n` of BLOCK readable bytes are ASCII. Without a branch on `n`, which is
-    hard to guess."""
-    cdef uint64_t bytes[2]
-    cdef uint64_t bits[2]
-    memcpy(bytes, block, BLOCK)
-    memcpy(bits, HIGH_BITS + BLOCK - n, BLOCK)
-    return (bytes[0] & bits[0] | bytes[1] & bits[1]) == 0
-
-
-cdef inline int put_short(Content* content, const Tables* tables, uint32_t token) noexcept nogil:
-    """Put the bytes of an id into the text if they are few and well-formed, as nearly all are. 1 if
-    it is done, 0 if it is not, -1 without memory."""
-    cdef size_t start, n
+cdef inline size_t write_short(
+    uint8_t* target, const Tables* tables, uint32_t token,
+) noexcept nogil:
+    """Write the bytes of an id if they are few and well-formed, as nearly all are: how many, or 0.
+    What stands in the TOKEN_BYTES bytes at `target` behind them is then anything."""
+    cdef const uint8_t* record
+    cdef uint64_t low, high
+    cdef size_t n
     cdef int after
     if token >= tables.n_ids:
         return 0
-    start = u32_at(tables.token_starts, token, <size_t>tables.n_ids + 1)
-    n = tables.token_starts[token + 1] - start
-    if n == 0 or n > BLOCK or start + BLOCK > tables.n_token_bytes:
-        return 0
-    if reserve(&content.text, BLOCK) != OK:
+    record = tables.short_tokens + <size_t>token * TOKEN_BYTES
+    memcpy(&low, record, 8)
+    memcpy(&high, record + 8, 8)
+    n = record[TOKEN_BYTES - 1]
+    # Behind the bytes are zeros, and a length that is less than 0x80 unless it is IS_LONG.
+    if (low | high) & <uint64_t>0x8080808080808080:
+        if n == IS_LONG or well_formed(record, n, &after) < n:
+            return 0
+    memcpy(target, &low, 8)
+    memcpy(target + 8, &high, 8)
+    return n
+
+
+cdef inline int put_short(Content* content, const Tables* tables, uint32_t token) noexcept nogil:
+    """Put the bytes of an id into the text as `write_short` does. 1 if it is done, 0 if it is not,
+    -1 without memory."""
+    cdef size_t n
+    if reserve(&content.text, TOKEN_BYTES) != OK:
         return -1
+    n = write_short(content.text.data + content.text.n, tables, token)
     count_steps(n)
-    memcpy(content.text.data + content.text.n, tables.token_bytes + start, BLOCK)
-    if (not is_ascii_block(content.text.data + content.text.n, n)
-            and well_formed(content.text.data + content.text.n, n, &after) < n):
-        return 0
     content.text.n += n
-    return 1
+    return n > 0
 
 
 cdef Status append(Content* content, Codec codec, uint32_t token) noexcept nogil:
@@ -239,44 +232,41 @@ cdef inline void came_out(Came* came, size_t position) noexcept nogil:
     came.last = position
 
 
+cdef inline void ask_for(const Tables* tables, uint32_t token) noexcept nogil:
+    prefetch(tables.short_tokens + <size_t>token * TOKEN_BYTES)
+
+
+cdef inline void ask_for_first(Codec codec, const uint32_t* ids, size_t n_ids) noexcept nogil:
+    """Ask for the bytes of the first of many ids; `put_stretch` asks for those of the others."""
+    cdef size_t i
+    for i in range(min(n_ids, <size_t>AHEAD)):
+        ask_for(&codec.ranks.tables, ids[i])
+
+
 cdef size_t put_stretch(
     Content* content, const Tables* tables, const uint32_t* ids, size_t n_ids,
 ) noexcept nogil:
     """Put the bytes of as many ids into the text as are few and well-formed: up to STRETCH, and
     none if there is no memory for these. Nothing is held."""
-    cdef size_t i, start, n
-    cdef size_t starts[STRETCH]
-    cdef uint8_t lengths[STRETCH]
+    cdef size_t i = 0
+    cdef size_t n = 0
+    cdef size_t n_here = min(n_ids, <size_t>STRETCH)
     cdef uint8_t* target
-    cdef int after
-    n_ids = min(n_ids, <size_t>STRETCH)
-    if reserve(&content.text, (n_ids + 1) * BLOCK) != OK:
+    if reserve(&content.text, n_here * TOKEN_BYTES) != OK:
         return 0
-    # First where all of them stand: the tables are large, and so their bytes are under way at once.
-    for i in range(n_ids):
-        if ids[i] >= tables.n_ids:
-            n_ids = i
-            break
-        start = u32_at(tables.token_starts, ids[i], <size_t>tables.n_ids + 1)
-        n = tables.token_starts[ids[i] + 1] - start
-        if n == 0 or n > BLOCK or start + BLOCK > tables.n_token_bytes:
-            n_ids = i
-            break
-        prefetch(tables.token_bytes + start)
-        starts[i] = start
-        lengths[i] = <uint8_t>n
     target = content.text.data + content.text.n
-    for i in range(n_ids):
-        n = lengths[i]
-        memcpy(target, tables.token_bytes + starts[i], BLOCK)
-        if not is_ascii_block(target, n) and well_formed(target, n, &after) < n:
-            n_ids = i
+    while i < n_here:
+        if i + AHEAD < n_ids:
+            ask_for(tables, ids[i + AHEAD])
+        n = write_short(target, tables, ids[i])
+        if n == 0:
             break
-        content.delta = target - content.text.data
         target += n
-    count_steps(n_ids + 1)
+        content.delta = target - n - content.text.data
+        i += 1
+    count_steps(i + 1)
     content.text.n = target - content.text.data
-    return n_ids
+    return i
 
 
 cdef size_t append_all(
@@ -285,6 +275,7 @@ cdef size_t append_all(
     """Many ids; how many, which is 0 without memory."""
     cdef size_t i = 0
     cdef size_t before, n_put
+    ask_for_first(codec, ids, n_ids)
     while i < n_ids:
         if content.held.n == 0 and not content.blocked:
             n_put = put_stretch(content, &codec.ranks.tables, ids + i, n_ids - i)
@@ -357,6 +348,7 @@ cdef size_t mend_all(
     """Many ids, up to the first with something to repair; how many, which is 0 without memory."""
     cdef size_t i = 0
     cdef size_t before, n_put
+    ask_for_first(codec, ids, n_ids)
     while i < n_ids:
         if content.held.n == 0 and content.n_dropped == 0:
             n_put = put_stretch(content, &codec.ranks.tables, ids + i, n_ids - i)

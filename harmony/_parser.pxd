@@ -31,6 +31,7 @@ cdef class Parser:
     cdef size_t n_controls              # special tokens that were taken out of it
     cdef tuple fields                   # the Header of the message whose content is read, or None
     cdef object hint                    # the role of the first header, given to the constructor
+    cdef str hint_word                  # its word: an Enum's hash is a function in Python
     cdef object given_role              # the same; None once the first header is complete
     cdef size_t max_header, max_messages
     cdef size_t over_limit              # where the messages were more than they may be

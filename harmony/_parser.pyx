@@ -78,17 +78,13 @@ cdef extern from *:
     static int set_slot(PyObject *slot, PyObject *owner, PyObject *value) {
         return Py_TYPE(slot)->tp_descr_set(slot, owner, value);
     }
-    /* An instance of a subclass of tuple, as tuple.__new__ makes it. */
-    static PyObject *tuple_of_class(PyObject *tuple_class, PyObject *values) {
-        Py_ssize_t n = PyTuple_GET_SIZE(values);
-        PyObject *made = ((PyTypeObject *)tuple_class)->tp_alloc((PyTypeObject *)tuple_class, n);
-        if (!made) return NULL;
-        for (Py_ssize_t i = 0; i < n; i++) {
-            PyObject *value = PyTuple_GET_ITEM(values, i);
-            Py_INCREF(value);
-            PyTuple_SET_ITEM(made, i, value);
-        }
-        return made;
+    /* A NamedTuple without its values, each of which is then set once. */
+    static PyObject *bare_tuple(PyObject *tuple_class, Py_ssize_t n) {
+        return ((PyTypeObject *)tuple_class)->tp_alloc((PyTypeObject *)tuple_class, n);
+    }
+    static inline void set_value(PyObject *made, Py_ssize_t index, PyObject *value) {
+        Py_INCREF(value);
+        PyTuple_SET_ITEM(made, index, value);
     }
     static PyObject *bare_instance(PyObject *model_class) {
         return PyType_GenericNew((PyTypeObject *)model_class, NULL, NULL);
@@ -111,7 +107,8 @@ cdef extern from *:
     }
     """
     int set_slot(object slot, object owner, object value) except -1
-    object tuple_of_class(object tuple_class, tuple values)
+    object bare_tuple(object tuple_class, Py_ssize_t n)
+    void set_value(object made, Py_ssize_t index, object value)
     object bare_instance(object model_class)
     long long small_int(PyObject* value)
 
@@ -319,6 +316,7 @@ cdef class Parser:
         self.states = states
         self.mode = mode
         self.hint = given_role
+        self.hint_word = None if given_role is None else given_role.value
         self.max_header = NO_LIMIT if max_header_tokens is None else max_header_tokens
         self.max_messages = NO_LIMIT if max_messages is None else max_messages
         self.reader = HeaderReader(self.codec.decode_bytes, given_role) if mode == RECOVER else None
@@ -505,6 +503,7 @@ cdef class Parser:
     def _restart(self, given_role):
         """Forget the stream; the next one begins with a message of `given_role`."""
         self.hint = given_role
+        self.hint_word = None if given_role is None else given_role.value
         if self.mode == RECOVER:
             self.reader = HeaderReader(self.codec.decode_bytes, given_role)
         self.forget()
@@ -711,7 +710,7 @@ cdef class Parser:
             return self.take_any_header(position)
         key = None
         if 0 < self.header.n <= REMEMBERED_IDS:
-            key = self.given_role, self.header_key()
+            key = None if self.given_role is None else self.hint_word, self.header_key()
             fields = _FIELDS.get(key)
             if fields is not None:
                 self.header.n = 0
@@ -739,7 +738,7 @@ cdef class Parser:
         cdef bint is_short = self.header.n <= REMEMBERED_IDS
         reading = key = None
         if is_short:
-            key = self.hint, is_prompted, self.header_key() if self.header.n else b""
+            key = self.hint_word, is_prompted, self.header_key() if self.header.n else b""
             reading = _READINGS.get(key)
         if reading is None:
             reading = self.reader.read_header(self.ids(), is_prompted)
@@ -934,14 +933,14 @@ cdef class Parser:
     cdef int keep(self, str text, int64_t token, size_t stop) except -1:
         """The message is complete."""
         end_token = None if token == NO_TOKEN else token
-        kept = (self.fields, text, (end_token is not None, end_token, (self.header_start, stop)))
+        span = self.header_start, stop
+        kept = self.fields, text, (end_token is not None, end_token, span)
         self.finished.append(kept)
         if self.mode == RECOVER and <size_t>len(self.finished) >= self.max_messages:
             self.enter(FULL)
         if self.events is not None:
             self.events.append(event_of(
-                _MESSAGE_END, len(self.finished) - 1, (self.header_start, stop),
-                None, None, kept, None))
+                _MESSAGE_END, len(self.finished) - 1, span, None, None, kept, None))
         return 0
 
     cdef tuple header_text(self):
@@ -1078,7 +1077,7 @@ cdef class Parser:
             self.is_announced = True
             self.events.append(event_of(
                 _MESSAGE_START, len(self.finished), (self.header_start, self.content_start),
-                tuple_of_class(MessageHeader, self.fields), None, None, None))
+                new_tuple(_HEADER, self.fields), None, None, None))
             self.settle(len(self.finished))
         return 0
 
@@ -1251,7 +1250,8 @@ cdef class Parser:
         twin.content_start = self.content_start
         twin.n_read = self.n_read
         twin.encoding, twin.codec, twin.states = self.encoding, self.codec, self.states
-        twin.mode, twin.hint, twin.reader = self.mode, self.hint, self.reader
+        twin.mode, twin.reader = self.mode, self.reader
+        twin.hint, twin.hint_word = self.hint, self.hint_word
         twin.max_header, twin.max_messages = self.max_header, self.max_messages
         twin.fields, twin.given_role = self.fields, self.given_role
         twin.header_start, twin.n_controls = self.header_start, self.n_controls
@@ -1343,14 +1343,30 @@ cpdef object new_message(tuple kept):
 
 # --- diagnostics and events -----------------------------------------------------------------------
 
+cdef object new_tuple(object tuple_class, tuple values):
+    """A NamedTuple of these values, at a fraction of the cost of calling its class."""
+    cdef Py_ssize_t i
+    made = bare_tuple(tuple_class, len(values))
+    for i in range(len(values)):
+        set_value(made, i, values[i])
+    return made
+
+
 cdef object event_of(kind, message_index, span, header, text, kept, diagnostic):
-    return tuple_of_class(
-        ParseEvent, (kind, message_index, span, header, text, kept, diagnostic))
+    event = bare_tuple(_EVENT, 7)
+    set_value(event, 0, kind)
+    set_value(event, 1, message_index)
+    set_value(event, 2, span)
+    set_value(event, 3, header)
+    set_value(event, 4, text)
+    set_value(event, 5, kept)
+    set_value(event, 6, diagnostic)
+    return event
 
 
 cdef object diagnostic_of(tuple made):
     kind, start, stop, message_index, text = made
-    return tuple_of_class(Diagnostic, (kind, (start, stop), message_index, text))
+    return new_tuple(Diagnostic, (kind, (start, stop), message_index, text))
 
 
 cdef int part_of(tuple fields) except -1:
@@ -1369,15 +1385,18 @@ cdef int remember(dict answers, object key, object answer) except -1:
     return 0
 
 
-_ASSISTANT = Role.ASSISTANT
+# C variables: what is looked up for every event.
+cdef object _EVENT = ParseEvent
+cdef object _HEADER = MessageHeader
+cdef object _ASSISTANT = Role.ASSISTANT
 _ROLE_WORDS = frozenset(ids[0] for ids in _ROLE_IDS.values())
 
 _IS_HEADER, _IS_CONTENT, _IS_NOTHING = Verdict.HEADER, Verdict.CONTENT, Verdict.NOTHING
 
-_MESSAGE_START = ParseEventKind.MESSAGE_START
-_DELTA = ParseEventKind.DELTA
-_MESSAGE_END = ParseEventKind.MESSAGE_END
-_DIAGNOSTIC = ParseEventKind.DIAGNOSTIC
+cdef object _MESSAGE_START = ParseEventKind.MESSAGE_START
+cdef object _DELTA = ParseEventKind.DELTA
+cdef object _MESSAGE_END = ParseEventKind.MESSAGE_END
+cdef object _DIAGNOSTIC = ParseEventKind.DIAGNOSTIC
 
 _REPEATED_START = DiagnosticKind.REPEATED_START
 _RECIPIENT_REPAIRED = DiagnosticKind.RECIPIENT_REPAIRED
