@@ -152,9 +152,11 @@ def feed(call: str, *, at_once: int | None = 1, recovering: bool = False) -> lis
                 if at_once == 1 or not has_both:
                     for token in ids:
                         parser.process(token)
+                elif at_once is None:
+                    parser.process_many(ids)
                 else:
-                    for start in range(0, len(ids), at_once or len(ids)):
-                        parser.process_many(ids[start : start + (at_once or len(ids))])
+                    for start in range(0, len(ids), at_once):
+                        parser.process_many(ids[start : start + at_once])
 
         def outputs(streams: Sequence[Stream]) -> list[str]:
             fed = prepare(streams)
