@@ -327,7 +327,7 @@ def main() -> None:
     parser.add_argument(
         "results", nargs="*", type=Path, help="result files (default: the newest of each machine)"
     )
-    paths = parser.parse_args().results or newest(records.FOLDER.glob("*.json"))
+    paths = parser.parse_args().results or newest(records.FOLDER.glob("*-cp*.json"))
     found: dict[str, list[str]] = {}
     for path in paths:
         for name, section in records.read(path).items():
