@@ -8,7 +8,8 @@ kilobyte at a time:
        record that was met goes into `values`, found or not, and the number of the segment onto a
        list if not (`look_up` of _simd.h).
     3. Those on the list are looked up in the vocabulary, then in a cache of spellings, and merged
-       if they are in neither (`resolve`).
+       if they are in neither. What a look-up needs is asked for while others are under way
+       (`list_missed`, `resolve`).
     4. The ids of all are written, one or two for each record (`emit`).
 
 Both caches have a fixed size, and a new entry takes the place of an old one: hostile text can only
@@ -43,18 +44,19 @@ cdef extern from "_memory.h" nogil:
 cdef enum:
     SEGMENTS_AT_ONCE = 256
     RECORD_BITS = 15                # 32,768 records of 16 bytes
-    SPELLING_BITS = 16              # 65,536 spellings of 16 bytes
+    SPELLING_BITS = 16              # 65,536 pairs of words of 8 bytes
     SPELLED_BYTES = 32              # of the longest segment that is kept as a spelling
-    SPELLED_IDS = 6
-    # Missed segments between asking for what a spelling is compared with, and comparing.
-    PREFETCHED_AHEAD = 3
+    WORD_IDS = 3                    # in a word of a spelling
+    SPELLED_IDS = 2 * WORD_IDS
+    WORD_ID_BITS = WORD_IDS * RECORD_ID_BITS
     # Segments of more bytes go straight to the sink: their ids would be in memory twice.
     LONG_SEGMENT = 512
 
 
-cdef struct Spelling:
-    # The ids of a segment, three of RECORD_ID_BITS a word; NO_RECORD_ID: no more. The bytes of the
-    # tokens, one after another, tell which segment it is.
+cdef struct Spellings:
+    # Two words, each for up to three ids of a segment, of RECORD_ID_BITS; NO_RECORD_ID: no more.
+    # Above them one bit that tells whether the other word has three more, and nine of the hash.
+    # Spellings of both words are written whole: two words with that bit belong together.
     uint64_t words[2]
 
 
@@ -66,26 +68,21 @@ cdef struct Missed:
     size_t n_bytes
     size_t n_readable
     uint32_t segment
-
-
-cdef struct Aside:
-    # A segment whose ids are among those set aside.
-    uint32_t segment
-    uint32_t n_ids
+    uint32_t n_ids                  # of those in `ids`; 0: they are in the segment's value
+    uint32_t ids[SPELLED_IDS]
 
 
 cdef struct Context:
     Record* records
-    Spelling* spellings
+    Spellings* spellings
     int record_shift
     int spelling_shift
     Py_ssize_t ends[SEGMENTS_AT_ONCE + SLACK]
     uint64_t values[SEGMENTS_AT_ONCE + SLACK]
     uint32_t missed_segments[SEGMENTS_AT_ONCE + SLACK]
     Missed missed[SEGMENTS_AT_ONCE]
-    Aside asides[SEGMENTS_AT_ONCE]
-    uint32_t n_asides
-    Sink aside_ids
+    uint32_t open[SEGMENTS_AT_ONCE]         # numbers of missed segments that are no short tokens
+    Sink more_ids                   # of missed segments of more than SPELLED_IDS, in order
     bint remembers                  # the caches are written to
     Context* next                   # in the list of those not in use
     unsigned int generation
@@ -113,6 +110,7 @@ cdef Status encode_segments(
     cdef Py_ssize_t at, k
     cdef size_t n_missed, i
     cdef Missed* missed
+    cdef Status status
     count_steps(n_segments)
     while n_safe and start_of(c, n_safe - 1, start) > last_safe:
         n_safe -= 1
@@ -132,10 +130,7 @@ cdef Status encode_segments(
         while i < n_missed:
             c.missed_segments[i] += <uint32_t>n_safe
             i += 1
-    c.n_asides = 0
-    c.aside_ids.n_ids = 0
-    if n_missed == 0:
-        return emit(c, 0, n_segments, sink)
+    c.more_ids.n_ids = 0
     for i in range(n_missed):
         missed = &c.missed[i]
         k = c.missed_segments[i]
@@ -156,7 +151,10 @@ cdef Status encode_segments(
             if missed.n_bytes > SHORT_LENGTH:
                 missed.spelling = hash_of_longer(missed.bytes, missed.n_bytes)
             prefetch(c.spellings + (missed.spelling >> c.spelling_shift))
-    return resolve(t, c, n_missed, n_segments, sink)
+    status = resolve(t, c, n_missed)
+    if status != OK:
+        return status
+    return emit(t, c, n_missed, n_segments, sink)
 
 
 cdef inline uint64_t hash_of_longer(const uint8_t* bytes, size_t n_bytes) noexcept nogil:
@@ -182,53 +180,77 @@ cdef inline size_t match(
         return 0
     if length <= 8 <= n_readable:
         return length if (load_u64(record) ^ load_u64(bytes)) << (64 - 8 * length) == 0 else 0
+    if length < 16 <= n_readable:
+        return length if (load_u64(record) == load_u64(bytes)
+            and (load_u64(record + 8) ^ load_u64(bytes + 8)) << (128 - 8 * length) == 0) else 0
     return length if memcmp(record, bytes, length) == 0 else 0
 
 
-cdef inline uint32_t read_spelling(
-    const Tables* t, const Spelling* spelling, const uint8_t* bytes, size_t n_bytes,
-    size_t n_readable, uint32_t* ids,
+cdef inline int which_word(uint64_t spelling) noexcept nogil:
+    """Of a pair of words, the one for a segment of this hash. Low bits of a product are poor ones."""
+    return spelling >> 32 & 1
+
+
+cdef inline uint64_t tag_of(uint64_t spelling) noexcept nogil:
+    return spelling >> 33 & 0x1FF
+
+
+cdef inline bint read_spelling(
+    const Tables* t, const Spellings* pair, Missed* missed,
 ) noexcept nogil:
-    """The number of ids of this segment, if these are its ids, else 0."""
-    cdef uint64_t word = spelling.words[0]
+    """Whether the cache has the ids of this segment; they are then in `missed`."""
+    cdef uint64_t word = pair.words[which_word(missed.spelling)]
+    cdef uint64_t difference = word >> WORD_ID_BITS ^ tag_of(missed.spelling)
+    cdef uint64_t more = ~<uint64_t>0
     cdef size_t done = 0
     cdef size_t length
     cdef uint32_t n_ids = 0
     cdef uint32_t token
+    if difference == 0x200 and (pair.words[0] & pair.words[1]) >> 63:
+        word = pair.words[0]
+        more = pair.words[1]
+    elif difference:
+        return False
     while n_ids < SPELLED_IDS:
         token = word & NO_RECORD_ID
         if token == NO_RECORD_ID:
             break
-        length = match(t, token, bytes + done, n_bytes - done, n_readable - done)
+        length = match(t, token, missed.bytes + done, missed.n_bytes - done, missed.n_readable - done)
         if length == 0:
-            return 0
-        ids[n_ids] = token
+            return False
+        missed.ids[n_ids] = token
         n_ids += 1
         done += length
-        word = spelling.words[1] if n_ids == 3 else word >> RECORD_ID_BITS
-    return n_ids if done == n_bytes else 0
+        word = more if n_ids == WORD_IDS else word >> RECORD_ID_BITS
+    missed.n_ids = n_ids if done == missed.n_bytes else 0
+    return missed.n_ids != 0
 
 
-cdef inline void prefetch_tokens(const Tables* t, const Spelling* spelling) noexcept nogil:
+cdef inline void prefetch_tokens(
+    const Tables* t, const Spellings* pair, const Missed* missed,
+) noexcept nogil:
     """Ask for what the first ids of a spelling are compared with."""
-    cdef uint64_t word = spelling.words[0]
+    cdef uint64_t word = pair.words[which_word(missed.spelling)]
     cdef int _k
-    for _k in range(3):
+    for _k in range(WORD_IDS):
         # That of no id may be asked for, too.
         prefetch(t.short_tokens + (word & NO_RECORD_ID) * TOKEN_BYTES)
         word >>= RECORD_ID_BITS
 
 
-cdef inline void write_spelling(
-    Spelling* spelling, const uint32_t* ids, size_t n_ids,
-) noexcept nogil:
+cdef inline void write_spelling(Spellings* pair, const Missed* missed) noexcept nogil:
     cdef uint64_t words[2]
+    cdef uint64_t tag = tag_of(missed.spelling) << WORD_ID_BITS
     cdef size_t i
-    words[0] = words[1] = ~<uint64_t>0
-    for i in range(n_ids):
-        words[i // 3] ^= <uint64_t>(ids[i] ^ NO_RECORD_ID) << RECORD_ID_BITS * (i % 3)
-    spelling.words[0] = words[0]
-    spelling.words[1] = words[1]
+    words[0] = words[1] = (<uint64_t>1 << WORD_ID_BITS) - 1 | tag
+    for i in range(missed.n_ids):
+        words[i // WORD_IDS] ^= (
+            <uint64_t>(missed.ids[i] ^ NO_RECORD_ID) << RECORD_ID_BITS * (i % WORD_IDS))
+    if missed.n_ids <= WORD_IDS:
+        pair.words[which_word(missed.spelling)] = words[0]
+    else:
+        pair.words[0] = words[0] | <uint64_t>1 << 63
+        pair.words[1] = words[1] | <uint64_t>1 << 63
 
 
 cdef inline void remember(Context* c, const Key* key, uint64_t value) noexcept nogil:
@@ -238,97 +260,101 @@ cdef inline void remember(Context* c, const Key* key, uint64_t value) noexcept n
         record.word_1 = value
 
 
-cdef Status resolve(
-    const Tables* t, Context* c, size_t n_missed, Py_ssize_t n_segments, Sink* sink,
-) noexcept nogil:
-    """Find the ids of the missed segments, and append those of all."""
+cdef Status resolve(const Tables* t, Context* c, size_t n_missed) noexcept nogil:
+    """Find the ids of the missed segments."""
     cdef Status status
-    cdef const Missed* missed
-    cdef Spelling* spelling
+    cdef Missed* missed
+    cdef Spellings* pair
     cdef uint64_t value
-    cdef uint32_t token, first_id
-    cdef size_t i, n_ids
-    cdef Py_ssize_t emitted = 0
+    cdef uint32_t token
+    cdef size_t i, first
+    cdef size_t n_open = 0
     for i in range(n_missed):
-        if i + PREFETCHED_AHEAD < n_missed:
-            missed = &c.missed[i + PREFETCHED_AHEAD]
-            if missed.n_bytes <= SPELLED_BYTES:
-                prefetch_tokens(t, c.spellings + (missed.spelling >> c.spelling_shift))
         missed = &c.missed[i]
+        missed.n_ids = 0
         if missed.n_bytes <= t.longest_short:
             value = find_record(t, &missed.key)
             if value:
                 c.values[missed.segment] = value
                 remember(c, &missed.key, value)
                 continue
-        elif missed.n_bytes > LONG_SEGMENT:
-            status = emit(c, emitted, missed.segment, sink)
-            if status == OK:
-                status = merge_piece(t, missed.bytes, missed.n_bytes, sink)
-            if status != OK:
-                return status
-            c.n_asides = 0
-            c.aside_ids.n_ids = 0
-            emitted = missed.segment + 1
+        if missed.n_bytes <= SPELLED_BYTES:
+            prefetch_tokens(t, c.spellings + (missed.spelling >> c.spelling_shift), missed)
+        c.open[n_open] = <uint32_t>i
+        n_open += 1
+    for i in range(n_open):
+        missed = &c.missed[c.open[i]]
+        if missed.n_bytes > LONG_SEGMENT:
+            missed.n_ids = NO_ID
             continue
-        first_id = <uint32_t>c.aside_ids.n_ids
-        status = reserve(&c.aside_ids, SPELLED_IDS)
-        if status != OK:
-            return status
-        n_ids = 0
-        spelling = NULL
+        pair = NULL
         if missed.n_bytes <= SPELLED_BYTES and t.longest_short:
-            spelling = c.spellings + (missed.spelling >> c.spelling_shift)
-            n_ids = read_spelling(t, spelling, missed.bytes, missed.n_bytes, missed.n_readable,
-                                  c.aside_ids.ids + first_id)
-            c.aside_ids.n_ids += n_ids
-        if n_ids == 0 and t.longest_short < missed.n_bytes <= t.longest:
-            token = find_long(t, missed.bytes, missed.n_bytes)
+            pair = c.spellings + (missed.spelling >> c.spelling_shift)
+        if not (pair and read_spelling(t, pair, missed)):
+            token = NO_ID
+            if t.longest_short < missed.n_bytes <= t.longest:
+                token = find_long(t, missed.bytes, missed.n_bytes)
             if token != NO_ID:
-                c.aside_ids.ids[first_id] = token
-                c.aside_ids.n_ids += 1
-                n_ids = 1
-        if n_ids == 0:
-            status = merge_piece(t, missed.bytes, missed.n_bytes, &c.aside_ids)
-            if status != OK:
-                return status
-            n_ids = c.aside_ids.n_ids - first_id
-            if spelling and n_ids <= SPELLED_IDS and c.remembers:
-                write_spelling(spelling, c.aside_ids.ids + first_id, n_ids)
-        if n_ids == 2 and missed.n_bytes <= t.longest_short:
-            value = (missed.key.word_1 | <uint64_t>c.aside_ids.ids[first_id] << ID_SHIFT
-                     | <uint64_t>c.aside_ids.ids[first_id + 1] << SECOND_ID_SHIFT)
+                missed.ids[0] = token
+                missed.n_ids = 1
+            else:
+                first = c.more_ids.n_ids
+                status = merge_piece(t, missed.bytes, missed.n_bytes, &c.more_ids)
+                if status != OK:
+                    return status
+                missed.n_ids = <uint32_t>(c.more_ids.n_ids - first)
+                if missed.n_ids <= SPELLED_IDS:
+                    memcpy(missed.ids, c.more_ids.ids + first, missed.n_ids * sizeof(uint32_t))
+                    c.more_ids.n_ids = first
+            if pair and missed.n_ids <= SPELLED_IDS and c.remembers:
+                write_spelling(pair, missed)
+        if missed.n_ids == 2 and missed.n_bytes <= t.longest_short:
+            value = (missed.key.word_1 | <uint64_t>missed.ids[0] << ID_SHIFT
+                     | <uint64_t>missed.ids[1] << SECOND_ID_SHIFT)
             c.values[missed.segment] = value
             remember(c, &missed.key, value)
-            c.aside_ids.n_ids = first_id
-        else:
-            set_aside(c, missed.segment, <uint32_t>n_ids)
-    return emit(c, emitted, n_segments, sink)
+            missed.n_ids = 0
+    return OK
 
 
-cdef inline void set_aside(Context* c, uint32_t segment, uint32_t n_ids) noexcept nogil:
-    c.asides[c.n_asides].segment = segment
-    c.asides[c.n_asides].n_ids = n_ids
-    c.n_asides += 1
-
-
-cdef Status emit(Context* c, Py_ssize_t first, Py_ssize_t stop, Sink* sink) noexcept nogil:
-    """Append the ids of the segments from `first` up to `stop`."""
-    cdef Status status = reserve(sink, 2 * (stop - first) + c.aside_ids.n_ids + SLACK)
+cdef Status emit(
+    const Tables* t, Context* c, size_t n_missed, Py_ssize_t n_segments, Sink* sink,
+) noexcept nogil:
+    """Append the ids of all segments."""
+    cdef Status status = reserve(
+        sink, 2 * n_segments + SPELLED_IDS * n_missed + c.more_ids.n_ids + SLACK)
     cdef uint32_t* out
-    cdef const uint32_t* aside = c.aside_ids.ids
-    cdef Py_ssize_t k = first
-    cdef uint32_t i
+    cdef const uint32_t* more = c.more_ids.ids
+    cdef Py_ssize_t k = 0
+    cdef size_t i
+    cdef const Missed* missed
     if status != OK:
         return status
     out = sink.ids + sink.n_ids
-    for i in range(c.n_asides):
-        out = tier.write_ids(c.values + k, c.asides[i].segment - k, out)
-        memcpy(out, aside, c.asides[i].n_ids * sizeof(uint32_t))
-        out += c.asides[i].n_ids
-        aside += c.asides[i].n_ids
-        k = c.asides[i].segment + 1
-    out = tier.write_ids(c.values + k, stop - k, out)
+    for i in range(n_missed):
+        missed = &c.missed[i]
+        if missed.n_ids == 0:
+            continue
+        if missed.segment > k:
+            out = tier.write_ids(c.values + k, missed.segment - k, out)
+        k = missed.segment + 1
+        if missed.n_ids <= SPELLED_IDS:
+            memcpy(out, missed.ids, SPELLED_IDS * sizeof(uint32_t))
+            out += missed.n_ids
+        elif missed.n_ids != NO_ID:
+            memcpy(out, more, missed.n_ids * sizeof(uint32_t))
+            out += missed.n_ids
+            more += missed.n_ids
+        else:
+            sink.n_ids = out - sink.ids
+            status = merge_piece(t, missed.bytes, missed.n_bytes, sink)
+            if status == OK:
+                status = reserve(sink, 2 * (n_segments - k) + SPELLED_IDS * (n_missed - i)
+                                 + c.more_ids.n_ids + SLACK)
+            if status != OK:
+                return status
+            out = sink.ids + sink.n_ids
+    out = tier.write_ids(c.values + k, n_segments - k, out)
     sink.n_ids = out - sink.ids
     check_index(sink.n_ids, sink.capacity, "the ids of a call")
     return OK
@@ -398,11 +424,11 @@ cdef Context* new_context() noexcept:
     if not c:
         return NULL
     c.records = <Record*>calloc(<size_t>1 << record_bits, sizeof(Record))
-    c.spellings = <Spelling*>malloc(sizeof(Spelling) << spelling_bits)
+    c.spellings = <Spellings*>malloc(sizeof(Spellings) << spelling_bits)
     if not c.records or not c.spellings:
         delete_context(c)
         return NULL
-    memset(c.spellings, 0xFF, sizeof(Spelling) << spelling_bits)
+    memset(c.spellings, 0xFF, sizeof(Spellings) << spelling_bits)
     c.record_shift = 64 - record_bits
     c.spelling_shift = 64 - spelling_bits
     c.remembers = remembers
@@ -413,7 +439,7 @@ cdef Context* new_context() noexcept:
 cdef void delete_context(Context* c) noexcept:
     free(c.records)
     free(c.spellings)
-    free(c.aside_ids.ids)
+    free(c.more_ids.ids)
     free(c)
 
 
@@ -435,7 +461,7 @@ cdef class Contexts:
             self.unused = c.next
             self.n_unused -= 1
             if c.generation == generation:
-                c.aside_ids.next_look = 0
+                c.more_ids.next_look = 0
                 return c
             delete_context(c)
         c = new_context()
