@@ -11,6 +11,7 @@ import sys
 from glob import glob
 from pathlib import Path
 
+import numpy
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
@@ -75,7 +76,7 @@ extensions = [
     Extension(
         f"harmony.{name}",
         [f"harmony/{name}.pyx"],
-        include_dirs=["harmony"],
+        include_dirs=["harmony", numpy.get_include()],
         define_macros=MACROS,
         extra_compile_args=C_FLAGS,
         depends=glob("harmony/*.h"),

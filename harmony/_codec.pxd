@@ -9,12 +9,8 @@ from harmony._encode cimport Contexts
 cdef list list_of(const uint32_t* ids, Py_ssize_t n_ids)
 
 
-cdef class IdBuffer:
-    # uint32 ids that own their memory and lend it through the buffer protocol.
+cdef class IdMemory:
     cdef uint32_t* ids
-    cdef Py_ssize_t n_ids
-    cdef Py_ssize_t shape[1]
-    cdef Py_ssize_t strides[1]
 
 
 cdef class Codec:

@@ -34,8 +34,9 @@ from harmony.errors import (
 cdef extern from "_memory.h" nogil:
     void step_aside() noexcept
 
-cdef extern from "string.h" nogil:
-    void* memmem(const void* content, size_t n_content, const void* wanted, size_t n_wanted)
+cdef extern from "_search.h" nogil:
+    bint holds(
+        const uint8_t* content, size_t n_content, const uint8_t* wanted, size_t n_wanted) noexcept
 
 cdef extern from "Python.h":
     void PyObject_GC_Track(PyObject* container)
@@ -48,20 +49,20 @@ cdef extern from "Python.h":
     # Takes over the reference; Cython's own declaration would add one.
     void set_item "PyList_SET_ITEM" (PyObject* items, Py_ssize_t at, PyObject* value)
 
-cdef extern from *:
-    """
-    /* CPython 3.12 and 3.13 count no references to immortal objects: a list of them is made and
-     * freed without touching them. */
-    #if PY_VERSION_HEX >= 0x030C0000 && PY_VERSION_HEX < 0x030E0000 && !defined(Py_GIL_DISABLED)
-    #define INTS_ARE_IMMORTAL 1
-    static void make_immortal(PyObject *value) { value->ob_refcnt = _Py_IMMORTAL_REFCNT; }
-    #else
-    #define INTS_ARE_IMMORTAL 0
-    static void make_immortal(PyObject *value) { (void)value; }
-    #endif
-    """
-    int INTS_ARE_IMMORTAL
-    void make_immortal(PyObject* value)
+cdef extern from "_ints.h":
+    # A new reference.
+    PyObject* int_of(uint32_t token) except NULL
+    int64_t small_value(PyObject* value) noexcept
+
+cdef extern from "_arrays.h":
+    int load_numpy() except -1
+    object array_copy(const uint32_t* ids, Py_ssize_t n_ids)
+    object array_over(uint32_t* ids, Py_ssize_t n_ids, object owner)
+    bint is_plain_array(object value) noexcept
+    const uint32_t* array_ids(object array) noexcept
+    Py_ssize_t array_length(object array) noexcept
+
+load_numpy()
 
 cdef enum:
     # Ids that fit the stack: a call on a short text allocates nothing but its result.
@@ -71,33 +72,19 @@ cdef enum:
     # Ids put into a list between two moments in which other threads may run: a power of two. Such
     # a moment takes longer than 10,000 ids do.
     IDS_BETWEEN_TURNS = 1 << 16
-    # Ids below this have one int object each, which all lists share.
-    SHARED_INTS = 1 << 18
-
-cdef PyObject** shared_ints = <PyObject**>calloc(SHARED_INTS, sizeof(PyObject*))
-if not shared_ints:
-    raise MemoryError()
+    # A text has fewer ids than that, as a rule.
+    BYTES_PER_ID = 3
+    # Arrays of more ids own the memory that the ids were written to; less is copied faster.
+    COPIED_IDS = 1024
 
 
 # --- ids as Python objects ----------------------------------------------------------------------
-
-cdef PyObject* int_of(uint32_t token) except NULL:
-    """A new reference to an int; kept for good if it may be shared."""
-    cdef object value = token
-    if token < SHARED_INTS:
-        Py_INCREF(value)
-        make_immortal(<PyObject*>value)
-        shared_ints[token] = <PyObject*>value
-    Py_INCREF(value)
-    return <PyObject*>value
-
 
 cdef list list_of(const uint32_t* ids, Py_ssize_t n_ids):
     """A list of ints. The same int object stands for the same id every time: making a new one
     costs several times as much as one more reference."""
     cdef list result = PyList_New(n_ids)
     cdef Py_ssize_t i
-    cdef PyObject* value
     # Other threads get their turn now and then. The garbage collector would show them the list,
     # which has holes until it is full.
     PyObject_GC_UnTrack(<PyObject*>result)
@@ -105,62 +92,33 @@ cdef list list_of(const uint32_t* ids, Py_ssize_t n_ids):
         if i & (IDS_BETWEEN_TURNS - 1) == 0 and i:
             with nogil:
                 step_aside()
-        value = shared_ints[ids[i]] if ids[i] < SHARED_INTS else NULL
-        if not value:
-            value = int_of(ids[i])
-        elif not INTS_ARE_IMMORTAL:
-            Py_INCREF(<object>value)
-        set_item(<PyObject*>result, i, value)
+        set_item(<PyObject*>result, i, int_of(ids[i]))
     PyObject_GC_Track(<PyObject*>result)
     return result
 
 
 @cython.final
-cdef class IdBuffer:
-    """uint32 ids that own their memory. numpy.asarray(buffer) is an array over it, not a copy."""
-
-    def __len__(self):
-        return self.n_ids
-
-    def __getbuffer__(self, Py_buffer* view, int flags):
-        self.shape[0] = self.n_ids
-        self.strides[0] = sizeof(uint32_t)
-        view.buf = self.ids
-        view.obj = self
-        view.len = self.n_ids * sizeof(uint32_t)
-        view.itemsize = sizeof(uint32_t)
-        view.readonly = 0
-        view.ndim = 1
-        view.format = NULL
-        if flags & PyBUF_FORMAT:
-            view.format = b"I"
-        view.shape = self.shape
-        view.strides = self.strides
-        view.suboffsets = NULL
-        view.internal = NULL
+cdef class IdMemory:
+    """Memory that ids were written to, for as long as an array is over it."""
 
     def __dealloc__(self):
         free(self.ids)
 
 
-cdef IdBuffer buffer_of(Sink* sink):
-    """The ids of a sink, which loses them."""
-    cdef IdBuffer result = IdBuffer.__new__(IdBuffer)
-    cdef size_t n_bytes = max(1, sink.n_ids) * sizeof(uint32_t)
+cdef object array_of(Sink* sink):
+    """The ids of a sink, which loses them, as a uint32 array."""
+    cdef Py_ssize_t n_ids = sink.n_ids
+    cdef IdMemory memory
     cdef void* ids
-    if sink.on_heap:
-        ids = realloc(sink.ids, n_bytes)
-        if ids == NULL:
-            ids = sink.ids
-        sink.on_heap = False
-    else:
-        ids = malloc(n_bytes)
-        if ids == NULL:
-            raise MemoryError()
-        memcpy(ids, sink.ids, sink.n_ids * sizeof(uint32_t))
-    sink.n_ids, result.n_ids = 0, sink.n_ids
-    result.ids = <uint32_t*>ids
-    return result
+    sink.n_ids = 0
+    if n_ids <= COPIED_IDS or not sink.on_heap:
+        return array_copy(sink.ids, n_ids)
+    memory = IdMemory.__new__(IdMemory)
+    ids = realloc(sink.ids, n_ids * sizeof(uint32_t))
+    memory.ids = <uint32_t*>ids if ids else sink.ids
+    sink.ids = NULL
+    sink.capacity = 0
+    return array_over(memory.ids, n_ids, memory)
 
 
 cdef object utf8_of(str text):
@@ -244,10 +202,15 @@ cdef class Ids:
     cdef Py_ssize_t n_ids
     cdef uint32_t* own
     cdef const uint32_t[::1] view
+    cdef object owner
 
     def __cinit__(self, tokens):
         if isinstance(tokens, (list, tuple)):
             self.copy(tokens)
+        elif is_plain_array(tokens):
+            self.owner = tokens
+            self.ids = array_ids(tokens)
+            self.n_ids = array_length(tokens)
         elif PyObject_CheckBuffer(tokens):
             self.lend(tokens)
         elif hasattr(tokens, "__array__"):
@@ -263,6 +226,7 @@ cdef class Ids:
         cdef Py_ssize_t i = 0
         cdef Py_ssize_t n = len(tokens)
         cdef object value
+        cdef int64_t number
         self.own = <uint32_t*>malloc(max(1, n) * sizeof(uint32_t))
         if not self.own:
             raise MemoryError()
@@ -270,7 +234,11 @@ cdef class Ids:
         for value in tokens:
             if i == n:
                 break       # an __index__ method made the list longer
-            self.own[i] = id_from(value, i)
+            number = small_value(<PyObject*>value)
+            if number >= 0:
+                self.own[i] = <uint32_t>number
+            else:
+                self.own[i] = id_from(value, i)
             i += 1
         self.n_ids = i
 
@@ -332,26 +300,29 @@ cdef class Codec:
 
     # text -> ids
 
-    def encode_list(self, text, specials=None, piece_ends=None):
-        """Ids of `text` as a list of int. For the arguments see `encode_into`."""
+    def encode_list(self, text, specials=None, piece_ends=None, bytes unless=None):
+        """Ids of `text` as a list of int; None if it holds `unless`. For the other arguments see
+        `encode_into`."""
         cdef uint32_t stack_ids[STACK_IDS]
         cdef Sink sink
         start_sink(&sink, stack_ids)
         try:
-            encode_into(self, text, specials, piece_ends, &sink)
+            if not encode_into(self, text, specials, piece_ends, unless, &sink):
+                return None
             return list_of(sink.ids, sink.n_ids)
         finally:
             if sink.on_heap:
                 free(sink.ids)
 
-    def encode_buffer(self, text, specials=None, piece_ends=None):
-        """Ids of `text` as an IdBuffer."""
+    def encode_array(self, text, specials=None, piece_ends=None, bytes unless=None):
+        """The same as a uint32 array."""
         cdef uint32_t stack_ids[STACK_IDS]
         cdef Sink sink
         start_sink(&sink, stack_ids)
         try:
-            encode_into(self, text, specials, piece_ends, &sink)
-            return buffer_of(&sink)
+            if not encode_into(self, text, specials, piece_ends, unless, &sink):
+                return None
+            return array_of(&sink)
         finally:
             if sink.on_heap:
                 free(sink.ids)
@@ -363,7 +334,7 @@ cdef class Codec:
         start_sink(&sink, stack_ids)
         sink.counting = True
         try:
-            encode_into(self, text, specials, piece_ends, &sink)
+            encode_into(self, text, specials, piece_ends, None, &sink)
             return sink.forgotten + sink.n_ids
         finally:
             if sink.on_heap:
@@ -372,7 +343,7 @@ cdef class Codec:
     # many texts -> ids, many lists of ids -> texts: one chunk of a batch
 
     def encode_texts(self, Texts texts not None, Py_ssize_t start, Py_ssize_t stop, offsets):
-        """Ids of the texts from `start` up to `stop`, one after another, as an IdBuffer.
+        """Ids of the texts from `start` up to `stop`, one after another, as a uint32 array.
 
         `offsets`, int64 with stop - start + 1 items, becomes where the ids of each begin and end.
         """
@@ -381,7 +352,7 @@ cdef class Codec:
         start_sink(&sink, stack_ids)
         try:
             encode_rows(self, texts, start, stop, offsets, &sink)
-            return buffer_of(&sink)
+            return array_of(&sink)
         finally:
             if sink.on_heap:
                 free(sink.ids)
@@ -537,8 +508,11 @@ cdef inline void start_sink(Sink* sink, uint32_t* stack_ids) noexcept:
     sink.next_look = 0
 
 
-cdef int encode_into(Codec codec, text, specials, piece_ends, Sink* sink) except -1:
-    """Fill the sink, which the caller frees whatever happens.
+cdef bint encode_into(
+    Codec codec, text, specials, piece_ends, bytes unless, Sink* sink
+) except? False:
+    """Fill the sink, which the caller frees whatever happens. False, and nothing is done, if the
+    text holds the bytes `unless`.
 
     `specials`: None or a list of (start, stop, id) in bytes; `piece_ends`: None (the compiled
     splitter) or an intp array of the ends of all pieces that lie outside the specials.
@@ -558,8 +532,16 @@ cdef int encode_into(Codec codec, text, specials, piece_ends, Sink* sink) except
         utf8 = Utf8(text)
         source.bytes = utf8.bytes
         source.n_bytes = utf8.n_bytes
+    if unless is not None and holds(source.bytes, source.n_bytes,
+                                    <const uint8_t*>PyBytes_AS_STRING(unless),
+                                    PyBytes_GET_SIZE(unless)):
+        return False
     if source.n_bytes == 0:
-        return 0
+        return True
+    # What most texts need, at once. Memory that is not written to costs nothing.
+    if source.n_bytes > STACK_IDS and not sink.counting and reserve(
+            sink, source.n_bytes // BYTES_PER_ID + STACK_IDS) != OK:
+        raise MemoryError()
     if piece_ends is not None:
         given = piece_ends
         source.n_piece_ends = given.shape[0]
@@ -583,7 +565,8 @@ cdef int encode_into(Codec codec, text, specials, piece_ends, Sink* sink) except
                 spans[source.n_specials].token = token
                 source.n_specials += 1
             source.specials = spans
-        return encode_source(codec, &source, sink)
+        encode_source(codec, &source, sink)
+        return True
     finally:
         free(spans)
 
@@ -752,7 +735,7 @@ cdef class Texts:
         rows = []
         while True:
             with nogil:
-                while i < self.n_texts and not (self.texts[i].n_bytes and memmem(
+                while i < self.n_texts and not (self.texts[i].n_bytes and holds(
                         self.texts[i].bytes, self.texts[i].n_bytes, wanted, n_wanted)):
                     i += 1
             if i == self.n_texts:
@@ -814,7 +797,7 @@ cdef int check_offsets(const int64_t[::1] offsets, Py_ssize_t n_items) except -1
 
 
 def join_ids(list rows not None, int64_t[::1] offsets not None):
-    """Token ids given from outside in many rows, one after another, as an IdBuffer; `offsets`,
+    """Token ids given from outside in many rows, one after another, as a uint32 array; `offsets`,
     int64 with one item more than rows, becomes where they begin and end. Errors name the row."""
     cdef Sink sink
     cdef uint32_t stack_ids[STACK_IDS]
@@ -836,7 +819,7 @@ def join_ids(list rows not None, int64_t[::1] offsets not None):
                 memcpy(sink.ids + sink.n_ids, ids.ids, ids.n_ids * sizeof(uint32_t))
             sink.n_ids += ids.n_ids
             offsets[row + 1] = sink.n_ids
-        return buffer_of(&sink)
+        return array_of(&sink)
     finally:
         if sink.on_heap:
             free(sink.ids)

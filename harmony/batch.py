@@ -113,7 +113,7 @@ class Job:
         # Whether texts without the beginning of all special tokens need no second look.
         self._marker = b""
         if tokenizer._splits_by_itself and (not disallowed_special or disallowed_special == "all"):
-            self._marker = tokenizer._marker.encode()
+            self._marker = tokenizer._marker
         self._chunks: list[tuple[Callable[[int, int, int], Texts], int, int, int]] = []
         first_row = 0
         n_bytes = 0
@@ -141,7 +141,7 @@ class Job:
 
         def work(chunk: int) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
             texts, offsets = self._texts(chunk)
-            return np.asarray(codec.encode_texts(texts, 0, len(texts), offsets)), offsets
+            return codec.encode_texts(texts, 0, len(texts), offsets), offsets
 
         parts = workers.run(work, len(self._chunks), self._num_threads)
         return self._joined(parts)
@@ -226,7 +226,7 @@ def decode(
     else:
         rows = list(batch)
         offsets = np.empty(len(rows) + 1, np.int64)
-        ids = np.asarray(join_ids(rows, offsets))
+        ids = join_ids(rows, offsets)
     # About four bytes of text for each id.
     cuts = _cuts(4 * np.maximum(np.diff(offsets), 0), CHUNK_BYTES)
 

@@ -128,7 +128,7 @@ def _documents(rows: Any, loss_mask: NDArray[np.bool_] | None) -> list[_Document
 def _batch_of(rows: Iterable[Any]) -> TokenBatch:
     lists = list(rows)
     offsets = np.empty(len(lists) + 1, np.int64)
-    return TokenBatch(np.asarray(join_ids(lists, offsets)), offsets)
+    return TokenBatch(join_ids(lists, offsets), offsets)
 
 
 def _pieces(documents: list[_Document], length: int, on_long: str) -> list[tuple[int, int, int]]:

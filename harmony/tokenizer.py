@@ -75,6 +75,8 @@ class Tokenizer:
 
     # Whether names in `allowed_special` that are no special tokens are refused.
     _refuses_unknown_names = True
+    # Whether the compiled scanner finds the pieces of every text.
+    _splits_by_itself = True
 
     def __init__(self, name: str, ranks: RankTables, special_tokens: Mapping[str, int]) -> None:
         self._name = name
@@ -82,7 +84,8 @@ class Tokenizer:
         self._specials = SpecialTokens(special_tokens)
         names = {token: text.encode() for text, token in special_tokens.items()}
         self._codec = Codec(ranks, names)
-        self._marker = self._specials.marker
+        # A text without the beginning of all special tokens holds none of them.
+        self._marker = self._specials.marker.encode()
 
     @classmethod
     def from_tiktoken_file(
@@ -119,14 +122,17 @@ class Tokenizer:
         if (
             allowed_special is _NONE_ALLOWED
             and disallowed_special == "all"
-            and type(text) is str
-            and self._marker not in text
+            and self._splits_by_itself
         ):
-            return self._codec.encode_list(text, None, self._piece_ends(text))
+            ids = self._codec.encode_list(text, None, None, self._marker)
+            if ids is not None:
+                return ids
         return self._codec.encode_list(*self._resolve(text, allowed_special, disallowed_special))
 
     def encode_ordinary(self, text: Text) -> list[int]:
         """Ids of `text`, in which nothing is special: names of special tokens are plain text."""
+        if self._splits_by_itself:
+            return self._codec.encode_list(text)
         return self._codec.encode_list(text, None, self._piece_ends(text))
 
     def encode_to_numpy(
@@ -137,8 +143,14 @@ class Tokenizer:
         disallowed_special: SpecialNames = "all",
     ) -> NDArray[np.uint32]:
         """As `encode`: uint32 array, 1-D, the caller's own, writeable."""
-        resolved = self._resolve(text, allowed_special, disallowed_special)
-        return np.asarray(self._codec.encode_buffer(*resolved))
+        if allowed_special is _NONE_ALLOWED and self._splits_by_itself:
+            if not disallowed_special:
+                return self._codec.encode_array(text)
+            if disallowed_special == "all":
+                ids = self._codec.encode_array(text, None, None, self._marker)
+                if ids is not None:
+                    return ids
+        return self._codec.encode_array(*self._resolve(text, allowed_special, disallowed_special))
 
     def count_tokens(self, text: Text, *, allowed_special: SpecialNames = ()) -> int:
         """Number of ids of `text`, without making them. Names of special tokens are plain text
@@ -343,11 +355,6 @@ class Tokenizer:
 
     # helpers
 
-    @property
-    def _splits_by_itself(self) -> bool:
-        """Whether the compiled scanner finds the pieces of every text."""
-        return True
-
     def _job(
         self,
         texts: Iterable[Text],
@@ -446,16 +453,13 @@ class LoadedTokenizer(Tokenizer):
                 self._splitter = regex.compile(pattern)
             except regex.error as error:
                 raise VocabularyError(f"the pattern of {name} does not compile: {error}") from error
-
-    @property
-    def _splits_by_itself(self) -> bool:
-        return self._splitter is None
+        self._splits_by_itself = self._splitter is None
 
     def _piece_ends(self, text: Text) -> NDArray[np.intp] | None:
         return self._piece_ends_between(text, [])
 
     def _piece_ends_between(self, text: Text, spans: list[_Span]) -> NDArray[np.intp] | None:
-        if self._splitter is None:
+        if self._splits_by_itself:
             return None
         content = to_utf8(text)
         if not isinstance(content, str):
