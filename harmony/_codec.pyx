@@ -14,9 +14,9 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from cpython.list cimport PyList_New
 from cpython.number cimport PyNumber_Index
 from cpython.object cimport PyObject
-from cpython.ref cimport Py_INCREF
-from cpython.unicode cimport PyUnicode_AsUTF8String, PyUnicode_DecodeUTF8
-from libc.stdint cimport int64_t, uint8_t, uint32_t
+from cpython.ref cimport Py_DECREF
+from cpython.unicode cimport PyUnicode_DecodeUTF8
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memset
 
@@ -26,6 +26,7 @@ from harmony._bpe cimport (
 )
 from harmony._encode cimport Context, Contexts, Span, Text, encode_text
 from harmony._pretokenize cimport find_malformed
+from harmony._segments cimport UTF8_SLACK, tier
 
 from harmony.errors import (
     HarmonyError, InvalidUtf8Error, UnknownTokenError, VocabularyError, name_row,
@@ -42,12 +43,16 @@ cdef extern from "Python.h":
     void PyObject_GC_Track(PyObject* container)
     void PyObject_GC_UnTrack(PyObject* container)
     bint PyUnicode_IS_ASCII(object text)
+    int PyUnicode_KIND(object text)
     void* PyUnicode_DATA(object text)
     Py_ssize_t PyUnicode_GET_LENGTH(object text)
 
 cdef extern from "Python.h":
     # Takes over the reference; Cython's own declaration would add one.
     void set_item "PyList_SET_ITEM" (PyObject* items, Py_ssize_t at, PyObject* value)
+    # As a plain pointer, since the bytes are made shorter afterwards.
+    PyObject* new_bytes "PyBytes_FromStringAndSize" (const char* content, Py_ssize_t n) except NULL
+    int _PyBytes_Resize(PyObject** content, Py_ssize_t n) except -1
 
 cdef extern from "_ints.h":
     # A new reference.
@@ -121,13 +126,45 @@ cdef object array_of(Sink* sink):
     return array_over(memory.ids, n_ids, memory)
 
 
+cdef object valid_utf8_of(str text):
+    """The text as UTF-8 bytes, or None if it holds surrogates."""
+    cdef Py_ssize_t n = PyUnicode_GET_LENGTH(text)
+    cdef int kind = PyUnicode_KIND(text)
+    cdef const void* codes = PyUnicode_DATA(text)
+    # At most 2, 3 and 4 bytes for code points of 1, 2 and 4 bytes.
+    cdef PyObject* result = new_bytes(NULL, n * (kind + (kind < 4)) + UTF8_SLACK)
+    cdef uint8_t* utf8 = <uint8_t*>PyBytes_AS_STRING(<object>result)
+    cdef const uint8_t* stop
+    cdef object owner
+    if n > RELEASE_LOCK_ABOVE:
+        with nogil:
+            stop = write_utf8(kind, codes, n, utf8)
+    else:
+        stop = write_utf8(kind, codes, n, utf8)
+    _PyBytes_Resize(&result, stop - utf8 if stop else 0)
+    owner = <object>result
+    Py_DECREF(owner)
+    return owner if stop else None
+
+
+cdef inline const uint8_t* write_utf8(
+    int kind, const void* codes, Py_ssize_t n, uint8_t* utf8,
+) noexcept nogil:
+    """UTF-8 of n code points of `kind` bytes; returns where it ends, or NULL for surrogates."""
+    if kind == 1:
+        return tier.utf8_of_latin1(<const uint8_t*>codes, n, utf8)
+    if kind == 2:
+        return tier.utf8_of_ucs2(<const uint16_t*>codes, n, utf8)
+    return tier.utf8_of_ucs4(<const uint32_t*>codes, n, utf8)
+
+
 cdef object utf8_of(str text):
     """The text as UTF-8 bytes. Surrogates become what UTF-16 makes of them: a pair is one
     character, one that stands alone becomes U+FFFD."""
-    try:
-        return PyUnicode_AsUTF8String(text)
-    except UnicodeEncodeError:
+    encoded = valid_utf8_of(text)
+    if encoded is None:
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
+    return encoded
 
 
 def bytes_of(text):
@@ -616,7 +653,9 @@ cdef class IdWriter:
             source.bytes = <const uint8_t*>PyUnicode_DATA(text)
             source.n_bytes = PyUnicode_GET_LENGTH(text)
         else:
-            encoded = PyUnicode_AsUTF8String(text)
+            encoded = valid_utf8_of(text)
+            if encoded is None:
+                encoded = text.encode()     # raises
             source.bytes = <const uint8_t*>PyBytes_AS_STRING(encoded)
             source.n_bytes = PyBytes_GET_SIZE(encoded)
         encode_source(self.codec, &source, &self.sink)

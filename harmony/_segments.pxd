@@ -1,5 +1,5 @@
 # UTF-8 bytes -> ends of segments, 64 bytes at a time. See _segments.pyx.
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 cdef enum:
     # Room for ends that `next_segment_ends` needs at least: for those of one window, and slack.
@@ -15,6 +15,7 @@ cdef extern from "_tier.h" nogil:
         SECOND_ID_SHIFT
         KEY_BYTES
         SLACK
+        UTF8_SLACK
     ctypedef struct ByteMasks:
         uint64_t upper, lower, number, space, blank, newline, wide, slash, apostrophe
     ctypedef struct Record:
@@ -28,6 +29,9 @@ cdef extern from "_tier.h" nogil:
             Py_ssize_t start, const Py_ssize_t* ends, size_t n, uint64_t* values,
             uint32_t* missed) noexcept nogil
         uint32_t* write_ids(const uint64_t* values, size_t n, uint32_t* ids) noexcept nogil
+        uint8_t* utf8_of_latin1(const uint8_t* text, size_t n, uint8_t* utf8) noexcept nogil
+        uint8_t* utf8_of_ucs2(const uint16_t* text, size_t n, uint8_t* utf8) noexcept nogil
+        uint8_t* utf8_of_ucs4(const uint32_t* text, size_t n, uint8_t* utf8) noexcept nogil
 
 # The loops for this processor, or those that `use_tier` chose.
 cdef const Tier* tier

@@ -1,4 +1,4 @@
-/* The four loops of _tier.h, each up to three times: for any processor, for AVX2 and for AVX-512.
+/* The loops of _tier.h, each up to three times: for any processor, for AVX2 and for AVX-512.
  *
  * The file is compiled without flags that ask for a newer processor; `best_tier` looks at run time.
  * All tiers give the same results (tests/test_segments.py, tests/test_ways.py).
@@ -118,8 +118,42 @@ static uint32_t *write_ids_portable(const uint64_t *values, size_t n, uint32_t *
     return ids;
 }
 
+static inline uint8_t *write_code_point(uint32_t code, uint8_t *utf8) {
+    if (code < 0x80) {
+        *utf8++ = (uint8_t)code;
+        return utf8;
+    }
+    if (code < 0x800) {
+        *utf8++ = (uint8_t)(0xC0 | code >> 6);
+    } else {
+        if (code < 0x10000) {
+            *utf8++ = (uint8_t)(0xE0 | code >> 12);
+        } else {
+            *utf8++ = (uint8_t)(0xF0 | code >> 18);
+            *utf8++ = (uint8_t)(0x80 | (code >> 12 & 0x3F));
+        }
+        *utf8++ = (uint8_t)(0x80 | (code >> 6 & 0x3F));
+    }
+    *utf8++ = (uint8_t)(0x80 | (code & 0x3F));
+    return utf8;
+}
+
+#define UTF8_OF_PORTABLE(name, type) \
+    static uint8_t *name(const type *text, size_t n, uint8_t *utf8) { \
+        for (size_t i = 0; i < n; i++) { \
+            if ((text[i] & ~0x7FFu) == 0xD800) return NULL; \
+            utf8 = write_code_point(text[i], utf8); \
+        } \
+        return utf8; \
+    }
+
+UTF8_OF_PORTABLE(utf8_of_latin1_portable, uint8_t)
+UTF8_OF_PORTABLE(utf8_of_ucs2_portable, uint16_t)
+UTF8_OF_PORTABLE(utf8_of_ucs4_portable, uint32_t)
+
 static const Tier portable_tier = {
     classify_portable, find_cjk_portable, write_ends_portable, look_up_portable, write_ids_portable,
+    utf8_of_latin1_portable, utf8_of_ucs2_portable, utf8_of_ucs4_portable,
 };
 
 #if HARMONY_X86
@@ -182,6 +216,7 @@ static uint64_t find_cjk_avx2(const uint8_t *bytes) {
 
 static const Tier avx2_tier = {
     classify_avx2, find_cjk_avx2, write_ends_portable, look_up_portable, write_ids_portable,
+    utf8_of_latin1_portable, utf8_of_ucs2_portable, utf8_of_ucs4_portable,
 };
 
 /* --- AVX-512 --- */
@@ -231,6 +266,10 @@ AVX512 static size_t write_ends_avx512(uint64_t bits, ptrdiff_t base, ptrdiff_t 
     return n;
 }
 
+#define RECORD(at) _mm_loadu_si128((const __m128i *)(records + (at)))
+#define RECORDS_4(a, b, c, d) _mm512_inserti64x2(_mm512_inserti64x2(_mm512_inserti64x2( \
+    _mm512_castsi128_si512(RECORD(a)), RECORD(b), 1), RECORD(c), 2), RECORD(d), 3)
+
 /* Eight segments at a time: their first and second eight bytes in two vectors. */
 AVX512 static size_t look_up_avx512(const Record *records, int shift, const uint8_t *text,
                                     size_t n_readable, ptrdiff_t start, const ptrdiff_t *ends,
@@ -246,7 +285,10 @@ AVX512 static size_t look_up_avx512(const Record *records, int shift, const uint
     const __m512i multiplier_2 = _mm512_set1_epi64(MULTIPLIER_2);
     const __m512i key_bits = _mm512_set1_epi64(RECORD_KEY);
     const __m128i shift_by = _mm_cvtsi32_si128(shift);
+    const __m512i even = _mm512_set_epi64(14, 12, 10, 8, 6, 4, 2, 0);
+    const __m512i odd = _mm512_set_epi64(15, 13, 11, 9, 7, 5, 3, 1);
     __m256i numbers = _mm256_set_epi32(7, 6, 5, 4, 3, 2, 1, 0);
+    uint64_t place[8];
     size_t n_missed = 0;
     size_t i = 0;
     for (; i + 8 <= n; i += 8) {
@@ -274,9 +316,13 @@ AVX512 static size_t look_up_avx512(const Record *records, int shift, const uint
         __mmask8 too_long = _mm512_cmpgt_epu64_mask(lengths, longest);
         __m512i hash = _mm512_add_epi64(_mm512_mullo_epi64(low, multiplier_1),
                                         _mm512_mullo_epi64(high, multiplier_2));
-        __m512i places = _mm512_slli_epi64(_mm512_srl_epi64(hash, shift_by), 1);
-        __m512i words_0 = _mm512_i64gather_epi64(places, records, 8);
-        __m512i words_1 = _mm512_i64gather_epi64(places, (const uint64_t *)records + 1, 8);
+        __m512i places = _mm512_srl_epi64(hash, shift_by);
+        /* Record by record: a gather of these would take three times as long. */
+        _mm512_storeu_si512(place, places);
+        __m512i four = RECORDS_4(place[0], place[1], place[2], place[3]);
+        __m512i other_four = RECORDS_4(place[4], place[5], place[6], place[7]);
+        __m512i words_0 = _mm512_permutex2var_epi64(four, even, other_four);
+        __m512i words_1 = _mm512_permutex2var_epi64(four, odd, other_four);
         _mm512_storeu_si512(values + i, words_1);
         __m512i difference = _mm512_or_si512(
             _mm512_xor_si512(words_0, low),
@@ -311,8 +357,100 @@ AVX512 static uint32_t *write_ids_avx512(const uint64_t *values, size_t n, uint3
     return write_ids_portable(values + i, n - i, ids);
 }
 
+/* Of each lane the bytes that are UTF-8: the first, and all from 0x80 on. */
+AVX512 static inline uint8_t *write_utf8(__m512i lanes, uint64_t first_bytes, uint8_t *utf8) {
+    uint64_t used = first_bytes | _mm512_movepi8_mask(lanes);
+    _mm512_storeu_si512(utf8, _mm512_maskz_compress_epi8(used, lanes));
+    return utf8 + _mm_popcnt_u64(used);
+}
+
+/* 32 code points below U+0800. */
+AVX512 static inline uint8_t *write_32(__m512i codes, __mmask32 is_wide, uint8_t *utf8) {
+    __m512i last = _mm512_slli_epi16(_mm512_and_si512(codes, _mm512_set1_epi16(0x3F)), 8);
+    __m512i two = _mm512_or_si512(_mm512_or_si512(_mm512_srli_epi16(codes, 6), last),
+                                  _mm512_set1_epi16((short)0x80C0));
+    return write_utf8(_mm512_mask_mov_epi16(codes, is_wide, two), 0x5555555555555555, utf8);
+}
+
+/* 16 code points. */
+AVX512 static inline uint8_t *write_16(__m512i codes, uint8_t *utf8) {
+#define BITS(shifted, mask) _mm512_and_si512(shifted, _mm512_set1_epi32(mask))
+#define AT_LEAST(code) _mm512_cmpge_epu32_mask(codes, _mm512_set1_epi32(code))
+#define JOIN(a, b, c, fixed) \
+    _mm512_or_si512(_mm512_or_si512(a, b), _mm512_or_si512(c, _mm512_set1_epi32((int)(fixed))))
+    const __m512i none = _mm512_setzero_si512();
+    __m512i two = JOIN(_mm512_srli_epi32(codes, 6), BITS(_mm512_slli_epi32(codes, 8), 0x3F00),
+                       none, 0x80C0);
+    __m512i three = JOIN(_mm512_srli_epi32(codes, 12), BITS(_mm512_slli_epi32(codes, 2), 0x3F00),
+                         BITS(_mm512_slli_epi32(codes, 16), 0x3F0000), 0x8080E0);
+    __m512i four = JOIN(_mm512_or_si512(_mm512_srli_epi32(codes, 18),
+                                        BITS(_mm512_srli_epi32(codes, 4), 0x3F00)),
+                        BITS(_mm512_slli_epi32(codes, 10), 0x3F0000),
+                        BITS(_mm512_slli_epi32(codes, 24), 0x3F000000), 0x808080F0);
+    __m512i lanes = _mm512_mask_mov_epi32(codes, AT_LEAST(0x80), two);
+    lanes = _mm512_mask_mov_epi32(lanes, AT_LEAST(0x800), three);
+    lanes = _mm512_mask_mov_epi32(lanes, AT_LEAST(0x10000), four);
+    return write_utf8(lanes, 0x1111111111111111, utf8);
+#undef BITS
+#undef AT_LEAST
+#undef JOIN
+}
+
+AVX512 static uint8_t *utf8_of_latin1_avx512(const uint8_t *text, size_t n, uint8_t *utf8) {
+    size_t i = 0;
+    for (; i + 32 <= n; i += 32) {
+        __m256i bytes = _mm256_loadu_si256((const __m256i *)(text + i));
+        __mmask32 is_wide = _mm256_movepi8_mask(bytes);
+        if (is_wide) {
+            utf8 = write_32(_mm512_cvtepu8_epi16(bytes), is_wide, utf8);
+        } else {
+            _mm256_storeu_si256((__m256i *)utf8, bytes);
+            utf8 += 32;
+        }
+    }
+    return utf8_of_latin1_portable(text + i, n - i, utf8);
+}
+
+AVX512 static uint8_t *utf8_of_ucs2_avx512(const uint16_t *text, size_t n, uint8_t *utf8) {
+    const __m512i surrogate_bits = _mm512_set1_epi16((short)0xF800);
+    const __m512i surrogates = _mm512_set1_epi16((short)0xD800);
+    size_t i = 0;
+    for (; i + 32 <= n; i += 32) {
+        __m512i codes = _mm512_loadu_si512(text + i);
+        __mmask32 is_wide = _mm512_cmpge_epu16_mask(codes, _mm512_set1_epi16(0x80));
+        if (!is_wide) {
+            _mm256_storeu_si256((__m256i *)utf8, _mm512_cvtepi16_epi8(codes));
+            utf8 += 32;
+        } else if (!_mm512_cmpge_epu16_mask(codes, _mm512_set1_epi16(0x800))) {
+            utf8 = write_32(codes, is_wide, utf8);
+        } else {
+            if (_mm512_cmpeq_epi16_mask(_mm512_and_si512(codes, surrogate_bits), surrogates)) {
+                return NULL;
+            }
+            utf8 = write_16(_mm512_cvtepu16_epi32(_mm512_castsi512_si256(codes)), utf8);
+            utf8 = write_16(_mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(codes, 1)), utf8);
+        }
+    }
+    return utf8_of_ucs2_portable(text + i, n - i, utf8);
+}
+
+AVX512 static uint8_t *utf8_of_ucs4_avx512(const uint32_t *text, size_t n, uint8_t *utf8) {
+    const __m512i surrogate_bits = _mm512_set1_epi32((int)0xFFFFF800);
+    const __m512i surrogates = _mm512_set1_epi32(0xD800);
+    size_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+        __m512i codes = _mm512_loadu_si512(text + i);
+        if (_mm512_cmpeq_epi32_mask(_mm512_and_si512(codes, surrogate_bits), surrogates)) {
+            return NULL;
+        }
+        utf8 = write_16(codes, utf8);
+    }
+    return utf8_of_ucs4_portable(text + i, n - i, utf8);
+}
+
 static const Tier avx512_tier = {
     classify_avx512, find_cjk_avx512, write_ends_avx512, look_up_avx512, write_ids_avx512,
+    utf8_of_latin1_avx512, utf8_of_ucs2_avx512, utf8_of_ucs4_avx512,
 };
 
 static int best_tier(void) {

@@ -57,7 +57,8 @@ enum {
     ID_SHIFT = 28,              /* of the first id */
     SECOND_ID_SHIFT = ID_SHIFT + RECORD_ID_BITS,
     KEY_BYTES = 16,             /* read of each segment, whatever its length */
-    SLACK = 16                  /* items that may be written past the end of a result */
+    SLACK = 16,                 /* items that may be written past the end of a result */
+    UTF8_SLACK = 64             /* the same for bytes of UTF-8 */
 };
 
 typedef struct {
@@ -80,5 +81,11 @@ typedef struct {
 
     /* The ids, one or two, in the second words of `n` records; returns where they end. */
     uint32_t *(*write_ids)(const uint64_t *values, size_t n, uint32_t *ids);
+
+    /* UTF-8 of a text of so many code points, of one, two or four bytes each; returns where it
+     * ends, or NULL if there are surrogates. What is behind the end is written to, too. */
+    uint8_t *(*utf8_of_latin1)(const uint8_t *text, size_t n, uint8_t *utf8);
+    uint8_t *(*utf8_of_ucs2)(const uint16_t *text, size_t n, uint8_t *utf8);
+    uint8_t *(*utf8_of_ucs4)(const uint32_t *text, size_t n, uint8_t *utf8);
 } Tier;
 
