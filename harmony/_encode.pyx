@@ -44,26 +44,37 @@ cdef extern from "_memory.h" nogil:
 cdef enum:
     SEGMENTS_AT_ONCE = 256
     RECORD_BITS = 15                # 32,768 records of 16 bytes
-    SPELLING_BITS = 16              # 65,536 pairs of words of 8 bytes
+    SPELLING_PAIRS = 88000          # of words of 8 bytes; both caches take 1.9 MB
     SPELLED_BYTES = 32              # of the longest segment that is kept as a spelling
     WORD_IDS = 3                    # in a word of a spelling
     SPELLED_IDS = 2 * WORD_IDS
     WORD_ID_BITS = WORD_IDS * RECORD_ID_BITS
+    IN_BOTH = 0x200
+    TAG_MASK = 0x1FF
+    TAG_SHIFT = 20
     # Segments of more bytes go straight to the sink: their ids would be in memory twice.
     LONG_SEGMENT = 512
 
 
+cdef extern from *:
+    """
+    #define NO_SPELLING 0xFFFFFFFFFFFFFFFFull       /* two words of it are none, too */
+    """
+    const uint64_t NO_SPELLING
+
+
 cdef struct Spellings:
     # Two words, each for up to three ids of a segment, of RECORD_ID_BITS; NO_RECORD_ID: no more.
-    # Above them one bit that tells whether the other word has three more, and nine of the hash.
-    # Spellings of both words are written whole: two words with that bit belong together.
+    # Above them one bit, IN_BOTH, that tells whether the other word has three more, and nine of the
+    # hash. The newer of two spellings comes first; one of both words is written, and removed, whole.
     uint64_t words[2]
 
 
 cdef struct Missed:
     # A segment that the first cache does not have.
     Key key
-    uint64_t spelling               # hash
+    Spellings* spellings            # where its own may be; NULL: nowhere
+    uint64_t tag                    # of its own
     const uint8_t* bytes
     size_t n_bytes
     size_t n_readable
@@ -76,7 +87,7 @@ cdef struct Context:
     Record* records
     Spellings* spellings
     int record_shift
-    int spelling_shift
+    uint64_t n_spellings
     Py_ssize_t ends[SEGMENTS_AT_ONCE + SLACK]
     uint64_t values[SEGMENTS_AT_ONCE + SLACK]
     uint32_t missed_segments[SEGMENTS_AT_ONCE + SLACK]
@@ -110,6 +121,7 @@ cdef Status encode_segments(
     cdef Py_ssize_t at, k
     cdef size_t n_missed, i
     cdef Missed* missed
+    cdef uint64_t hash
     cdef Status status
     count_steps(n_segments)
     while n_safe and start_of(c, n_safe - 1, start) > last_safe:
@@ -143,26 +155,31 @@ cdef Status encode_segments(
             make_key(bytes + at, missed.n_bytes, &missed.key)
         else:
             make_key(tail + (at - tail_start), missed.n_bytes, &missed.key)
-        # Other bits than those that place a record: what meets there does not meet here, too.
-        missed.spelling = missed.key.hash * MULTIPLIER_1
         if missed.n_bytes <= t.longest_short:
             prefetch(t.short_records + (missed.key.hash >> t.short_shift) * 8)
-        if missed.n_bytes <= SPELLED_BYTES:
-            if missed.n_bytes > SHORT_LENGTH:
-                missed.spelling = hash_of_longer(missed.bytes, missed.n_bytes)
-            prefetch(c.spellings + (missed.spelling >> c.spelling_shift))
+        missed.spellings = NULL
+        if missed.n_bytes <= SPELLED_BYTES and t.longest_short:
+            hash = hash_of(missed)
+            missed.spellings = c.spellings + ((hash >> 32) * c.n_spellings >> 32)
+            missed.tag = hash >> TAG_SHIFT & TAG_MASK
+            prefetch(missed.spellings)
     status = resolve(t, c, n_missed)
     if status != OK:
         return status
     return emit(t, c, n_missed, n_segments, sink)
 
 
-cdef inline uint64_t hash_of_longer(const uint8_t* bytes, size_t n_bytes) noexcept nogil:
-    """A hash of SHORT_LENGTH + 1 to SPELLED_BYTES bytes: of the first and last 16, which overlap
-    but for the longest."""
-    cdef uint64_t value = load_u64(bytes) * MULTIPLIER_1 + load_u64(bytes + n_bytes - 8) + n_bytes
-    if n_bytes > 16:
-        value += (load_u64(bytes + 8) * MULTIPLIER_2) ^ load_u64(bytes + n_bytes - 16)
+cdef inline uint64_t hash_of(const Missed* missed) noexcept nogil:
+    """A hash of a segment of at most SPELLED_BYTES, of other bits than that of its key: what meets
+    among records does not meet here, too."""
+    cdef const uint8_t* bytes = missed.bytes
+    cdef size_t n_bytes = missed.n_bytes
+    cdef uint64_t value = missed.key.hash
+    if n_bytes > SHORT_LENGTH:
+        # The first and the last 16, which overlap but for the longest.
+        value = load_u64(bytes) * MULTIPLIER_1 + load_u64(bytes + n_bytes - 8) + n_bytes
+        if n_bytes > 16:
+            value += (load_u64(bytes + 8) * MULTIPLIER_2) ^ load_u64(bytes + n_bytes - 16)
     return (value ^ value >> 32) * MULTIPLIER_2
 
 
@@ -186,36 +203,27 @@ cdef inline size_t match(
     return length if memcmp(record, bytes, length) == 0 else 0
 
 
-cdef inline int which_word(uint64_t spelling) noexcept nogil:
-    """Of a pair of words, the one for a segment of this hash. Low bits of a product are poor ones."""
-    return spelling >> 32 & 1
-
-
-cdef inline uint64_t tag_of(uint64_t spelling) noexcept nogil:
-    return spelling >> 33 & 0x1FF
-
-
-cdef inline bint read_spelling(
-    const Tables* t, const Spellings* pair, Missed* missed,
-) noexcept nogil:
+cdef inline bint read_spelling(const Tables* t, Missed* missed) noexcept nogil:
     """Whether the cache has the ids of this segment; they are then in `missed`."""
-    cdef uint64_t word = pair.words[which_word(missed.spelling)]
-    cdef uint64_t difference = word >> WORD_ID_BITS ^ tag_of(missed.spelling)
+    cdef const uint64_t* words = missed.spellings.words
+    cdef uint64_t word = words[0]
     cdef uint64_t more = ~<uint64_t>0
     cdef size_t done = 0
     cdef size_t length
     cdef uint32_t n_ids = 0
     cdef uint32_t token
-    if difference == 0x200 and (pair.words[0] & pair.words[1]) >> 63:
-        word = pair.words[0]
-        more = pair.words[1]
-    elif difference:
-        return False
+    if word >> WORD_ID_BITS == missed.tag | IN_BOTH:
+        more = words[1]
+    elif word >> WORD_ID_BITS != missed.tag:
+        word = words[1]
+        if word >> WORD_ID_BITS != missed.tag:
+            return False
     while n_ids < SPELLED_IDS:
         token = word & NO_RECORD_ID
         if token == NO_RECORD_ID:
             break
-        length = match(t, token, missed.bytes + done, missed.n_bytes - done, missed.n_readable - done)
+        length = match(
+            t, token, missed.bytes + done, missed.n_bytes - done, missed.n_readable - done)
         if length == 0:
             return False
         missed.ids[n_ids] = token
@@ -226,11 +234,10 @@ cdef inline bint read_spelling(
     return missed.n_ids != 0
 
 
-cdef inline void prefetch_tokens(
-    const Tables* t, const Spellings* pair, const Missed* missed,
-) noexcept nogil:
+cdef inline void prefetch_tokens(const Tables* t, const Missed* missed) noexcept nogil:
     """Ask for what the first ids of a spelling are compared with."""
-    cdef uint64_t word = pair.words[which_word(missed.spelling)]
+    cdef const uint64_t* words = missed.spellings.words
+    cdef uint64_t word = words[words[1] >> WORD_ID_BITS == missed.tag]
     cdef int _k
     for _k in range(WORD_IDS):
         # That of no id may be asked for, too.
@@ -238,19 +245,20 @@ cdef inline void prefetch_tokens(
         word >>= RECORD_ID_BITS
 
 
-cdef inline void write_spelling(Spellings* pair, const Missed* missed) noexcept nogil:
-    cdef uint64_t words[2]
-    cdef uint64_t tag = tag_of(missed.spelling) << WORD_ID_BITS
+cdef inline void write_spelling(const Missed* missed) noexcept nogil:
+    cdef uint64_t* words = missed.spellings.words
+    cdef uint64_t new[2]
     cdef size_t i
-    words[0] = words[1] = (<uint64_t>1 << WORD_ID_BITS) - 1 | tag
+    new[0] = new[1] = (<uint64_t>1 << WORD_ID_BITS) - 1
     for i in range(missed.n_ids):
-        words[i // WORD_IDS] ^= (
+        new[i // WORD_IDS] ^= (
             <uint64_t>(missed.ids[i] ^ NO_RECORD_ID) << RECORD_ID_BITS * (i % WORD_IDS))
-    if missed.n_ids <= WORD_IDS:
-        pair.words[which_word(missed.spelling)] = words[0]
-    else:
-        pair.words[0] = words[0] | <uint64_t>1 << 63
-        pair.words[1] = words[1] | <uint64_t>1 << 63
+    if missed.n_ids > WORD_IDS:
+        words[0] = new[0] | (missed.tag | IN_BOTH) << WORD_ID_BITS
+        words[1] = new[1] | <uint64_t>IN_BOTH << WORD_ID_BITS
+        return
+    words[1] = NO_SPELLING if words[0] >> WORD_ID_BITS & IN_BOTH else words[0]
+    words[0] = new[0] | missed.tag << WORD_ID_BITS
 
 
 cdef inline void remember(Context* c, const Key* key, uint64_t value) noexcept nogil:
@@ -264,7 +272,6 @@ cdef Status resolve(const Tables* t, Context* c, size_t n_missed) noexcept nogil
     """Find the ids of the missed segments."""
     cdef Status status
     cdef Missed* missed
-    cdef Spellings* pair
     cdef uint64_t value
     cdef uint32_t token
     cdef size_t i, first
@@ -278,8 +285,8 @@ cdef Status resolve(const Tables* t, Context* c, size_t n_missed) noexcept nogil
                 c.values[missed.segment] = value
                 remember(c, &missed.key, value)
                 continue
-        if missed.n_bytes <= SPELLED_BYTES:
-            prefetch_tokens(t, c.spellings + (missed.spelling >> c.spelling_shift), missed)
+        if missed.spellings:
+            prefetch_tokens(t, missed)
         c.open[n_open] = <uint32_t>i
         n_open += 1
     for i in range(n_open):
@@ -287,10 +294,7 @@ cdef Status resolve(const Tables* t, Context* c, size_t n_missed) noexcept nogil
         if missed.n_bytes > LONG_SEGMENT:
             missed.n_ids = NO_ID
             continue
-        pair = NULL
-        if missed.n_bytes <= SPELLED_BYTES and t.longest_short:
-            pair = c.spellings + (missed.spelling >> c.spelling_shift)
-        if not (pair and read_spelling(t, pair, missed)):
+        if not (missed.spellings and read_spelling(t, missed)):
             token = NO_ID
             if t.longest_short < missed.n_bytes <= t.longest:
                 token = find_long(t, missed.bytes, missed.n_bytes)
@@ -306,8 +310,8 @@ cdef Status resolve(const Tables* t, Context* c, size_t n_missed) noexcept nogil
                 if missed.n_ids <= SPELLED_IDS:
                     memcpy(missed.ids, c.more_ids.ids + first, missed.n_ids * sizeof(uint32_t))
                     c.more_ids.n_ids = first
-            if pair and missed.n_ids <= SPELLED_IDS and c.remembers:
-                write_spelling(pair, missed)
+            if missed.spellings and missed.n_ids <= SPELLED_IDS and c.remembers:
+                write_spelling(missed)
         if missed.n_ids == 2 and missed.n_bytes <= t.longest_short:
             value = (missed.key.word_1 | <uint64_t>missed.ids[0] << ID_SHIFT
                      | <uint64_t>missed.ids[1] << SECOND_ID_SHIFT)
@@ -412,7 +416,8 @@ cdef Status encode_text(
 # --- contexts -----------------------------------------------------------------------------------
 
 # What `use_caches` set; contexts made before it are not used again.
-cdef int record_bits, spelling_bits
+cdef int record_bits
+cdef size_t n_spellings
 cdef bint remembers
 cdef unsigned int generation = 0
 cdef int most_unused = os.cpu_count() or 1
@@ -424,13 +429,13 @@ cdef Context* new_context() noexcept:
     if not c:
         return NULL
     c.records = <Record*>calloc(<size_t>1 << record_bits, sizeof(Record))
-    c.spellings = <Spellings*>malloc(sizeof(Spellings) << spelling_bits)
+    c.spellings = <Spellings*>malloc(n_spellings * sizeof(Spellings))
     if not c.records or not c.spellings:
         delete_context(c)
         return NULL
-    memset(c.spellings, 0xFF, sizeof(Spellings) << spelling_bits)
+    memset(c.spellings, 0xFF, n_spellings * sizeof(Spellings))
     c.record_shift = 64 - record_bits
-    c.spelling_shift = 64 - spelling_bits
+    c.n_spellings = n_spellings
     c.remembers = remembers
     c.generation = generation
     return c
@@ -478,16 +483,16 @@ cdef class Contexts:
         self.n_unused += 1
 
 
-CACHES = {"": (RECORD_BITS, SPELLING_BITS, True), "tiny": (1, 1, True), "off": (1, 1, False)}
+CACHES = {"": (RECORD_BITS, SPELLING_PAIRS, True), "tiny": (1, 2, True), "off": (1, 2, False)}
 
 
 def use_caches(str size):
     """Encode with caches of this size from now on: "tiny", "off", or "" for the full size. No
     size changes any id."""
-    global record_bits, spelling_bits, remembers, generation
+    global record_bits, n_spellings, remembers, generation
     if size not in CACHES:
         raise ValueError(f"caches {size!r}: expected one of {', '.join(filter(None, CACHES))}")
-    record_bits, spelling_bits, remembers = CACHES[size]
+    record_bits, n_spellings, remembers = CACHES[size]
     generation += 1
 
 
