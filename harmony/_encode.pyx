@@ -1,7 +1,7 @@
 """Text -> ids: segments are looked up, many at a time; those that nothing knows are merged.
 
-What this module owes its callers is what _bpe.pyx owes its own. How a text becomes ids, about a
-kilobyte at a time:
+What this module owes its callers is what _bpe.pyx owes its own. How a text becomes ids, about two
+kilobytes at a time:
 
     1. `next_segment_ends` cuts it into segments (_segments.pyx).
     2. Each is looked up in a cache of short segments. No branch depends on what is found: the
@@ -42,9 +42,9 @@ cdef extern from "_memory.h" nogil:
     void count_steps(size_t n) noexcept
 
 cdef enum:
-    SEGMENTS_AT_ONCE = 256
+    SEGMENTS_AT_ONCE = 512
     RECORD_BITS = 15                # 32,768 records of 16 bytes
-    SPELLING_PAIRS = 88000          # of words of 8 bytes; both caches take 1.9 MB
+    SPELLING_PAIRS = 84000          # of words of 8 bytes; both caches take 1.9 MB
     SPELLED_BYTES = 32              # of the longest segment that is kept as a spelling
     WORD_IDS = 3                    # in a word of a spelling
     SPELLED_IDS = 2 * WORD_IDS
