@@ -721,22 +721,46 @@ cdef const uint64_t* u64_pointer(dict arrays, str name, uint64_t n_buckets, int*
     return &view[0]
 
 
+cdef int check_items(const Tables* t) except -1:
+    """What is read through an item of these arrays is inside the one it points into."""
+    cdef uint32_t i, length
+    for i in range(t.n_ids):
+        length = t.short_tokens[<size_t>i * TOKEN_BYTES + TOKEN_BYTES - 1]
+        if length != min(t.token_starts[i + 1] - t.token_starts[i], IS_LONG) and not (
+                length == IS_LONG and t.token_starts[i + 1] - t.token_starts[i] >= TOKEN_BYTES):
+            raise VocabularyError(f"table short_tokens has another length of token {i}")
+    if not t.sorted_ids:
+        return 0
+    for i in range(t.n_ids):
+        # Undoing merges must come to an end: halves have lower ranks.
+        if t.split_left[i] > i or t.split_right[i] > i or (
+            t.shorter_prefix[i] != NO_ID and t.shorter_prefix[i] >= t.n_ids
+        ):
+            raise VocabularyError(f"the halves of token {i} are no tokens")
+    for i in range(t.n_sorted):
+        if t.sorted_ids[i] >= t.n_ids:
+            raise VocabularyError(f"sorted_ids names token {t.sorted_ids[i]}")
+    for i in range(65537):
+        if t.prefix_starts[i] > t.n_sorted:
+            raise VocabularyError("prefix_starts points past the last token")
+    return 0
+
+
 @cython.final
 cdef class RankTables:
     """The arrays of one vocabulary (rank_tables.py lists them), checked, ready for merging.
 
-    Raises VocabularyError when the arrays do not fit together.
+    Raises VocabularyError when the arrays do not fit together. `are_proven`: they are those of the
+    build, to the byte, so that only their lengths are looked at.
     """
 
-    def __cinit__(self, dict arrays not None):
+    def __cinit__(self, dict arrays not None, bint are_proven=False):
         cdef Tables* t = &self.tables
         cdef const uint8_t[::1] token_bytes = arrays["token_bytes"]
         cdef const uint8_t[::1] short_tokens
-        cdef uint32_t length
         cdef const uint64_t[::1] cut_filter
         cdef Py_ssize_t n_ids = len(arrays["token_starts"]) - 1
         cdef Py_ssize_t i
-        cdef uint32_t token
         self.arrays = arrays
         if not 256 <= n_ids < ID_MASK:
             raise VocabularyError(f"{n_ids} ids; a vocabulary has 256 to {ID_MASK - 1}")
@@ -754,11 +778,6 @@ cdef class RankTables:
             raise VocabularyError(f"table short_tokens does not have {n_ids} records")
         short_tokens = arrays["short_tokens"].reshape(-1)
         t.short_tokens = &short_tokens[0]
-        for i in range(n_ids):
-            length = t.short_tokens[i * TOKEN_BYTES + TOKEN_BYTES - 1]
-            if length != min(t.token_starts[i + 1] - t.token_starts[i], IS_LONG) and not (
-                    length == IS_LONG and t.token_starts[i + 1] - t.token_starts[i] >= TOKEN_BYTES):
-                raise VocabularyError(f"table short_tokens has another length of token {i}")
         t.byte_ids = u32_pointer(arrays, "byte_ids", 256)
         t.byte_pairs = u32_pointer(arrays, "byte_pairs", 65536)
         t.border_ranks = u32_pointer(arrays, "border_ranks", 65536)
@@ -786,18 +805,8 @@ cdef class RankTables:
             t.shorter_prefix = u32_pointer(arrays, "shorter_prefix", n_ids)
             t.prefix_starts = u32_pointer(arrays, "prefix_starts", 65537)
             t.character_ids = u32_pointer(arrays, "character_ids", 65536)
-            for token in range(t.n_ids):
-                # Undoing merges must come to an end: halves have lower ranks.
-                if t.split_left[token] > token or t.split_right[token] > token or (
-                    t.shorter_prefix[token] != NO_ID and t.shorter_prefix[token] >= t.n_ids
-                ):
-                    raise VocabularyError(f"the halves of token {token} are no tokens")
-            for i in range(t.n_sorted):
-                if t.sorted_ids[i] >= t.n_ids:
-                    raise VocabularyError(f"sorted_ids names token {t.sorted_ids[i]}")
-            for i in range(65537):
-                if t.prefix_starts[i] > t.n_sorted:
-                    raise VocabularyError("prefix_starts points past the last token")
+        if not are_proven:
+            check_items(t)
 
     def id_of(self, const uint8_t[::1] token not None):
         """Rank of the token with these bytes, or None."""

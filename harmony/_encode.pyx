@@ -22,7 +22,7 @@ import os
 
 cimport cython
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc
+from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset
 
 from harmony._bpe cimport (
@@ -56,17 +56,11 @@ cdef enum:
     LONG_SEGMENT = 512
 
 
-cdef extern from *:
-    """
-    #define NO_SPELLING 0xFFFFFFFFFFFFFFFFull       /* two words of it are none, too */
-    """
-    const uint64_t NO_SPELLING
-
-
 cdef struct Spellings:
     # Two words, each for up to three ids of a segment, of RECORD_ID_BITS; NO_RECORD_ID: no more.
     # Above them one bit, IN_BOTH, that tells whether the other word has three more, and nine of the
     # hash. The newer of two spellings comes first; one of both words is written, and removed, whole.
+    # All bits are kept the other way round: 0 is no spelling, and memory that nobody wrote to.
     uint64_t words[2]
 
 
@@ -206,16 +200,16 @@ cdef inline size_t match(
 cdef inline bint read_spelling(const Tables* t, Missed* missed) noexcept nogil:
     """Whether the cache has the ids of this segment; they are then in `missed`."""
     cdef const uint64_t* words = missed.spellings.words
-    cdef uint64_t word = words[0]
+    cdef uint64_t word = ~words[0]
     cdef uint64_t more = ~<uint64_t>0
     cdef size_t done = 0
     cdef size_t length
     cdef uint32_t n_ids = 0
     cdef uint32_t token
     if word >> WORD_ID_BITS == missed.tag | IN_BOTH:
-        more = words[1]
+        more = ~words[1]
     elif word >> WORD_ID_BITS != missed.tag:
-        word = words[1]
+        word = ~words[1]
         if word >> WORD_ID_BITS != missed.tag:
             return False
     while n_ids < SPELLED_IDS:
@@ -237,7 +231,7 @@ cdef inline bint read_spelling(const Tables* t, Missed* missed) noexcept nogil:
 cdef inline void prefetch_tokens(const Tables* t, const Missed* missed) noexcept nogil:
     """Ask for what the first ids of a spelling are compared with."""
     cdef const uint64_t* words = missed.spellings.words
-    cdef uint64_t word = words[words[1] >> WORD_ID_BITS == missed.tag]
+    cdef uint64_t word = ~words[~words[1] >> WORD_ID_BITS == missed.tag]
     cdef int _k
     for _k in range(WORD_IDS):
         # That of no id may be asked for, too.
@@ -254,11 +248,11 @@ cdef inline void write_spelling(const Missed* missed) noexcept nogil:
         new[i // WORD_IDS] ^= (
             <uint64_t>(missed.ids[i] ^ NO_RECORD_ID) << RECORD_ID_BITS * (i % WORD_IDS))
     if missed.n_ids > WORD_IDS:
-        words[0] = new[0] | (missed.tag | IN_BOTH) << WORD_ID_BITS
-        words[1] = new[1] | <uint64_t>IN_BOTH << WORD_ID_BITS
+        words[0] = ~(new[0] | (missed.tag | IN_BOTH) << WORD_ID_BITS)
+        words[1] = ~(new[1] | <uint64_t>IN_BOTH << WORD_ID_BITS)
         return
-    words[1] = NO_SPELLING if words[0] >> WORD_ID_BITS & IN_BOTH else words[0]
-    words[0] = new[0] | missed.tag << WORD_ID_BITS
+    words[1] = 0 if ~words[0] >> WORD_ID_BITS & IN_BOTH else words[0]
+    words[0] = ~(new[0] | missed.tag << WORD_ID_BITS)
 
 
 cdef inline void remember(Context* c, const Key* key, uint64_t value) noexcept nogil:
@@ -429,11 +423,10 @@ cdef Context* new_context() noexcept:
     if not c:
         return NULL
     c.records = <Record*>calloc(<size_t>1 << record_bits, sizeof(Record))
-    c.spellings = <Spellings*>malloc(n_spellings * sizeof(Spellings))
+    c.spellings = <Spellings*>calloc(n_spellings, sizeof(Spellings))
     if not c.records or not c.spellings:
         delete_context(c)
         return NULL
-    memset(c.spellings, 0xFF, n_spellings * sizeof(Spellings))
     c.record_shift = 64 - record_bits
     c.n_spellings = n_spellings
     c.remembers = remembers

@@ -3,7 +3,8 @@
 Layout, in the byte order of the machine: header, list of sections, then the arrays, each at a
 multiple of the page size so that a page holds one array only and all processes share it. Header
 and sections carry CRC-32 sums, which are checked at load (a few milliseconds): compiled code
-relies on what it finds in these arrays.
+relies on what it finds in these arrays. What was only read for its sum is given back at once, so
+that a process holds the pages it uses.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from harmony.rank_tables import Tables
 MAGIC = b"harmony\0"
 VERSION = 6
 PAGE = 4096
+_CHECKED_AT_ONCE = 256 * PAGE
 _HEADER = struct.Struct("=8sIIQ32sI")  # magic, version, sections, file size, source sha256, CRC
 _SECTION = struct.Struct("=24s4s3IIQQ")  # name, dtype, shape (0: unused), CRC, offset, bytes
 
@@ -82,11 +84,23 @@ def map_table_file(path: Path, source_sha256: str) -> Tables:
     for raw_name, kind, *shape, crc, offset, n_bytes in _SECTION.iter_unpack(listing):
         name = raw_name.rstrip(b"\0").decode()
         body = memory[offset : offset + n_bytes]
-        if zlib.crc32(body) != crc:
+        if _checksum(mapped, offset, n_bytes) != crc:
             raise _refusal(path, f"is damaged: table {name} does not match its checksum")
         dtype = np.dtype(kind.rstrip(b"\0").decode())
         tables[name] = np.frombuffer(body, dtype).reshape([side for side in shape if side])
     return tables
+
+
+def _checksum(mapped: mmap.mmap, offset: int, n_bytes: int) -> int:
+    """CRC-32 of bytes that start at a page; their memory is given back on the way."""
+    crc = 0
+    memory = memoryview(mapped)
+    for start in range(offset, offset + n_bytes, _CHECKED_AT_ONCE):
+        length = min(_CHECKED_AT_ONCE, offset + n_bytes - start)
+        crc = zlib.crc32(memory[start : start + length], crc)
+        if hasattr(mmap, "MADV_DONTNEED") and start % mmap.PAGESIZE == 0:
+            mapped.madvise(mmap.MADV_DONTNEED, start, length)
+    return crc
 
 
 def _round_up(offset: int) -> int:

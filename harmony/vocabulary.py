@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 import functools
-import hashlib
 import os
 from pathlib import Path
 
@@ -21,7 +20,7 @@ O200K_TABLES = Path(__file__).with_name("data") / "o200k.tables"
 
 def load_rank_tables(path: str | os.PathLike[str], source_sha256: str = O200K_SHA256) -> RankTables:
     """Map the table file at `path`. Raises VocabularyError if it is missing or damaged."""
-    return RankTables(map_table_file(Path(path), source_sha256))
+    return RankTables(map_table_file(Path(path), source_sha256), are_proven=True)
 
 
 @functools.cache
@@ -36,6 +35,8 @@ def read_tiktoken_file(path: str | os.PathLike[str]) -> tuple[list[bytes], str]:
     Raises VocabularyError with the line number if a line is not `base64(token) SP rank`, if a
     token or rank comes twice, or if some single byte is not a token.
     """
+    import hashlib  # brings OpenSSL, which takes as much memory as all of this package's code
+
     try:
         content = Path(path).read_bytes()
     except OSError as error:
