@@ -143,7 +143,7 @@ cdef enum:
     # lock is held for 0.15 ms, enough that a waiting thread has the time to wake up and take it.
     IDS_AT_ONCE = 32768
     # Message objects made between two moments in which other threads may run.
-    MESSAGES_BETWEEN_TURNS = 256
+    MESSAGES_BETWEEN_TURNS = 64
     # More ids of content than this are appended without the lock.
     RUN_WITHOUT_LOCK = 2048
     # Texts of more bytes than this become str without the lock.
