@@ -21,8 +21,8 @@ from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memset
 
 from harmony._bpe cimport (
-    BAD_TABLES, IS_LONG, NO_MEMORY, OK, TOKEN_BYTES, RankTables, Sink, Status, Tables, reserve,
-    token_length,
+    BAD_TABLES, INTERRUPTED, IS_LONG, NO_MEMORY, OK, TOKEN_BYTES, RankTables, Sink, Status, Tables,
+    reserve, token_length,
 )
 from harmony._encode cimport Context, Contexts, Span, Text, encode_text
 from harmony._pretokenize cimport find_malformed
@@ -50,6 +50,8 @@ cdef extern from "Python.h":
 cdef extern from "Python.h":
     # Takes over the reference; Cython's own declaration would add one.
     void set_item "PyList_SET_ITEM" (PyObject* items, Py_ssize_t at, PyObject* value)
+    void set_size "Py_SET_SIZE" (PyObject* items, Py_ssize_t size)
+    int signal_raised "PyErr_CheckSignals" () noexcept
     # As a plain pointer, since the bytes are made shorter afterwards.
     PyObject* new_bytes "PyBytes_FromStringAndSize" (const char* content, Py_ssize_t n) except NULL
     int _PyBytes_Resize(PyObject** content, Py_ssize_t n) except -1
@@ -97,6 +99,10 @@ cdef list list_of(const uint32_t* ids, Py_ssize_t n_ids):
         if i & (IDS_BETWEEN_TURNS - 1) == 0 and i:
             with nogil:
                 step_aside()
+            if signal_raised():
+                set_size(<PyObject*>result, i)
+                PyObject_GC_Track(<PyObject*>result)
+                raise_status(INTERRUPTED)
         set_item(<PyObject*>result, i, int_of(ids[i]))
     PyObject_GC_Track(<PyObject*>result)
     return result
