@@ -59,7 +59,7 @@ cdef enum:
 cdef struct Spellings:
     # Two words, each for up to three ids of a segment, of RECORD_ID_BITS; NO_RECORD_ID: no more.
     # Above them one bit, IN_BOTH, that tells whether the other word has three more, and nine of the
-    # hash. The newer of two spellings comes first; one of both words is written, and removed, whole.
+    # hash. The newer of two spellings comes first; one of both words comes and goes whole.
     # All bits are kept the other way round: 0 is no spelling, and memory that nobody wrote to.
     uint64_t words[2]
 
@@ -192,8 +192,11 @@ cdef inline size_t match(
     if length <= 8 <= n_readable:
         return length if (load_u64(record) ^ load_u64(bytes)) << (64 - 8 * length) == 0 else 0
     if length < 16 <= n_readable:
-        return length if (load_u64(record) == load_u64(bytes)
-            and (load_u64(record + 8) ^ load_u64(bytes + 8)) << (128 - 8 * length) == 0) else 0
+        if load_u64(record) != load_u64(bytes):
+            return 0
+        record += 8
+        bytes += 8
+        return length if (load_u64(record) ^ load_u64(bytes)) << (128 - 8 * length) == 0 else 0
     return length if memcmp(record, bytes, length) == 0 else 0
 
 
@@ -474,6 +477,11 @@ cdef class Contexts:
         c.next = self.unused
         self.unused = c
         self.n_unused += 1
+
+
+def context_bytes():
+    """Memory that the caches and the scratch of one call may take, in bytes."""
+    return sizeof(Context) + (sizeof(Record) << record_bits) + n_spellings * sizeof(Spellings)
 
 
 CACHES = {"": (RECORD_BITS, SPELLING_PAIRS, True), "tiny": (1, 2, True), "off": (1, 2, False)}

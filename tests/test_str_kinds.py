@@ -1,0 +1,114 @@
+"""A str becomes UTF-8, is searched for special tokens and becomes ints: each a loop of our own,
+judged by what CPython says."""
+
+import random
+import sys
+
+import numpy as np
+import pytest
+from scale import scaled
+from ways import WAYS, working
+
+import harmony
+from harmony._codec import to_utf8
+from harmony._encode import context_bytes
+from harmony._segments import tiers
+
+# Characters at both ends of what one, two, three and four bytes of UTF-8 can say, by the bytes
+# that CPython keeps of each character: its widest decides.
+KINDS = {
+    "latin-1": "a\x7f\x80\0\xff",
+    "two bytes": "a\0\x7f\x80\u07ff\u0800\ud7ff\ue000\uffffж中",
+    "only wide": "中한あ",
+    "four bytes": "a\0\x80\u07ff\u0800\uffff\U00010000\U0010ffff😀",
+}
+
+
+@pytest.mark.parametrize("tier", tiers())
+@pytest.mark.parametrize("kind", KINDS)
+def test_utf8_of_every_kind(tier, kind):
+    rng = random.Random(41)
+    with working(tier):
+        for n in [*range(140), *(rng.randrange(5000) for _ in range(scaled(40)))]:
+            text = "".join(rng.choices(KINDS[kind], k=n)) + KINDS[kind][-1]
+            assert to_utf8(text) == text.encode()
+
+
+@pytest.mark.parametrize("tier", tiers())
+@pytest.mark.parametrize("filling", ["a", "é", "中", "😀"])
+@pytest.mark.parametrize("surrogate", ["\ud800", "\udbff", "\udc00", "\udfff", "\ud83d\ude00"])
+def test_surrogates_anywhere(tier, filling, surrogate):
+    with working(tier):
+        for before in [0, 1, 14, 15, 16, 31, 32, 33, 70]:
+            text = filling * before + surrogate + filling * (70 - before)
+            repaired = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+            assert to_utf8(text) == repaired.encode()
+
+
+def test_special_tokens_are_found_anywhere(encoding):
+    for filling in ["a", "<", "|", "é", "<|end|", "中"]:
+        for n in range(140):
+            text = filling * n + "<|end|>" + "x" * (n % 70)
+            with pytest.raises(harmony.HarmonyError, match="disallowed special token"):
+                encoding.encode(text)
+            with pytest.raises(harmony.HarmonyError, match="disallowed special token"):
+                encoding.encode_to_numpy(text)
+
+
+def test_what_begins_like_a_special_token_is_text(encoding):
+    for filling in ["a", "<", "|", "< |", "<|", "<|end|"]:
+        for n in [1, 31, 63, 64, 65, 127, 128]:
+            text = filling * n
+            assert encoding.decode(encoding.encode(text)) == text
+            assert encoding.encode_to_numpy(text).tolist() == encoding.encode_ordinary(text)
+
+
+def test_ints_are_ints(tokenizer):
+    """Every id as an int that a list got is like any other int, and outlives its lists."""
+    array = np.array([tokenizer.n_vocab - 1, 0, 1, 255, 256, 257, 199_997, 200_006], np.uint32)
+    text = tokenizer.decode(array)
+    for _ in range(3):
+        ids = tokenizer.encode(text, allowed_special="all")
+        assert all(type(each) is int for each in ids)
+        assert ids == tokenizer.encode_to_numpy(text, allowed_special="all").tolist()
+        assert [each + 0 for each in ids] == ids and [hash(each) for each in ids] == ids
+        assert str(ids) == str(tokenizer.encode_to_numpy(text, allowed_special="all").tolist())
+        del ids
+    zero = tokenizer.encode("!")
+    assert zero == [0] and not zero[0] and zero[0] - 1 == -1 and sys.getsizeof(zero[0])
+
+
+def test_decoding_takes_every_kind_of_int(tokenizer):
+    class Index:
+        def __index__(self):
+            return 24912
+
+    own = tokenizer.encode("hello")
+    for ids in (own, [24912], [np.int64(24912)], [Index()], (24912,), np.array([24912], np.uint16)):
+        assert tokenizer.decode(ids) == "hello"
+    for kind in (np.uint32, np.int64, ">u4", "<u8"):
+        strided = np.array([24912, 1, 24912, 1], kind)[::2]
+        assert tokenizer.decode(strided) == "hellohello"
+    assert tokenizer.decode([True]) == tokenizer.decode([1])
+    for wrong in (2**30, 2**32 - 1):
+        with pytest.raises(harmony.HarmonyError, match=str(wrong)):
+            tokenizer.decode([wrong])
+
+
+def test_the_memory_of_a_call():
+    """Beside the output, and n / 8 bytes for a long piece."""
+    assert context_bytes() <= 2_000_000
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_words_that_share_a_place(tokenizer, way):
+    """With caches of two places every spelling meets every other: none may come out as another."""
+    rng = random.Random(43)
+    syllables = ["ka", "zu", "blor", "x", "qq", "ñu", "жук", "ой", "ing", "ʃ"]
+    words = ["".join(rng.choices(syllables, k=rng.randint(2, 7))) for _ in range(60)]
+    expected = [tokenizer.encode_ordinary(f" {word}") for word in words]
+    with working(way):
+        for _ in range(scaled(200)):
+            chosen = rng.choices(range(len(words)), k=rng.randint(1, 30))
+            ids = tokenizer.encode_ordinary("".join(f" {words[k]}" for k in chosen))
+            assert ids == [token for k in chosen for token in expected[k]]
