@@ -22,10 +22,7 @@ try:
 except ImportError:
     sys.exit("harmony: error: the command needs click: python -m pip install 'cyharmony[cli]'")
 
-from harmony.cli_files import blamed_on as _blamed_on
-from harmony.cli_files import contents as _contents
-from harmony.cli_files import fail as _fail
-from harmony.cli_files import read_ids as _read_ids
+from harmony.cli_files import blamed_on, contents, fail, read_ids
 
 _Command = Callable[..., None]
 
@@ -105,8 +102,8 @@ def encode(
     """Write the ids of each file, on a line of its own."""
     tokenizer = get_tokenizer(encoding)
     policy = _policy(tokenizer, special, allow)
-    for name, content in _contents(files):
-        with _blamed_on(name):
+    for name, content in contents(files):
+        with blamed_on(name):
             ids = tokenizer.encode(content, **policy)
         if as_json:
             click.echo(json.dumps({"file": name, "ids": ids}))
@@ -127,9 +124,9 @@ def encode(
 def decode(files: tuple[str, ...], encoding: str, errors: str) -> None:
     """Write the text of ids: numbers between blanks, a JSON list, or what encode --json wrote."""
     tokenizer = get_tokenizer(encoding)
-    for name, content in _contents(files):
-        ids = _read_ids(name, content)
-        with _blamed_on(name):
+    for name, content in contents(files):
+        ids = read_ids(name, content)
+        with blamed_on(name):
             if errors == "keep":
                 text = tokenizer.decode_bytes(ids)
             elif errors == "replace":
@@ -151,8 +148,8 @@ def count(
     tokenizer = get_tokenizer(encoding)
     policy = _policy(tokenizer, special, allow)
     total = 0
-    for name, content in _contents(files):
-        with _blamed_on(name):
+    for name, content in contents(files):
+        with blamed_on(name):
             if special == "refuse":
                 n_tokens = len(tokenizer.encode_to_numpy(content, **policy))
             else:
@@ -232,7 +229,7 @@ def encode_dataset(
     try:
         from harmony import datasets
     except ImportError as error:
-        _fail("encode-dataset", error)
+        fail("encode-dataset", error)
     try:
         with _progress_bar() as show:
             dataset = datasets.encode_dataset(
@@ -245,7 +242,7 @@ def encode_dataset(
                 **options,
             )
     except (HarmonyError, OSError, MemoryError) as error:
-        _fail("encode-dataset", error)
+        fail("encode-dataset", error)
     except KeyboardInterrupt:
         click.echo("\nharmony: stopped; the same command goes on from here", err=True)
         sys.exit(130)
@@ -306,7 +303,7 @@ def _policy(tokenizer: Tokenizer, special: str, allow: tuple[str, ...]) -> dict[
     """The options of `Tokenizer.encode` that the command's options stand for."""
     for name in allow:
         if name not in tokenizer.special_tokens_set:
-            _fail("--allow", f"{tokenizer.name} has no special token {name!r}")
+            fail("--allow", f"{tokenizer.name} has no special token {name!r}")
     return {
         "allowed_special": "all" if special == "token" else set(allow),
         "disallowed_special": "all" if special == "refuse" else (),
