@@ -6,6 +6,7 @@ the others need no pydantic.
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -58,6 +59,17 @@ class _Group(click.Group):
 
     elsewhere = ("diff", "parse", "render", "view")
 
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            sys.exit(130)  # what shells expect of a program that Ctrl-C stopped
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                raise  # nobody reads any more; click ends quietly
+            # Files are blamed where they are read and written.
+            fail("standard output", error.strerror)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted([*super().list_commands(ctx), *self.elsewhere])
 
@@ -74,8 +86,8 @@ def main() -> None:
     """Text and conversations to o200k_harmony token ids and back.
 
     Every command reads the files it is given, or standard input; `-` is standard input too. The
-    exit code is 0 if all went well, 1 if something is wrong with a file, 2 if with the command, and
-    3 if `diff` found a difference or `parse --recover` had to repair something.
+    exit code is 0 if all went well, 1 if something is wrong with a file, 2 if with the command, 3
+    if `diff` found a difference or `parse --recover` had to repair something, and 130 after Ctrl-C.
 
     \b
     Examples:
