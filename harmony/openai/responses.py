@@ -140,8 +140,8 @@ def responses_request_from(conversation: Conversation) -> dict[str, Any]:
     """The arguments of `conversation_from_responses` that give `conversation` again.
 
     `input`, and `tools`, `reasoning`, `text` and `system` if they are needed. Items are as in
-    `responses_items_from`. Raises ConversionError, which names the message, for what such a request
-    cannot hold.
+    `responses_items_from`. A conversation without a system message comes back with one. Raises
+    ConversionError, which names the message, for what such a request cannot hold.
     """
     opening = opening_of(conversation)
     request: dict[str, Any] = {"input": _Items(opening.messages, strict=True).items}
