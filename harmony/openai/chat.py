@@ -145,7 +145,7 @@ def chat_request_from(conversation: Conversation) -> dict[str, Any]:
 
     `messages`, and `tools`, `reasoning_effort`, `response_format` and `system` if they are needed.
     Calls are numbered: `call_0`, `call_1`, ... Oddities of headers that a model wrote (a call on
-    the analysis channel, say) come out as they should have been, and a conversation without a system
+    the analysis channel, say) come out as they should have been. A conversation without a system
     message comes back with one.
 
     Raises ConversionError, which names the message, for what a chat cannot hold: calls of the
