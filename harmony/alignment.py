@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+from numpy.typing import NDArray
 
 from harmony.encoding import load_harmony_encoding
 from harmony.training import RenderedConversation, TokenPart
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
 def character_spans(rendered: RenderedConversation) -> NDArray[np.int64]:

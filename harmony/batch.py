@@ -10,18 +10,16 @@ from __future__ import annotations
 import itertools
 import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harmony import workers
 from harmony._codec import Texts, join_ids
 from harmony.errors import name_row
 
 if TYPE_CHECKING:
-    import pyarrow as pa  # type: ignore[import-untyped]
-    from numpy.typing import NDArray
-
     from harmony.tokenizer import SpecialNames, Text, TokenIds, Tokenizer
 
 # What a thread takes at a time, in bytes of text. Threads that hold the lock between chunks are in
@@ -74,7 +72,7 @@ class TokenBatch:
         n_ids = int(self.offsets[-1] - self.offsets[0])
         return f"<TokenBatch of {len(self):,} texts, {n_ids:,} ids>"
 
-    def to_arrow(self) -> pa.LargeListArray:
+    def to_arrow(self) -> Any:
         """`large_list<uint32>` over the same memory. Needs pyarrow."""
         from harmony.arrow import list_array
 

@@ -60,9 +60,14 @@ def fit(
         total = sum(counts[index] for at, index in enumerate(indices) if at not in left_out)
         return bool(total <= budget)
 
-    # With one message less there are not more ids, so those that fit are the last ones.
-    n_dropped = bisect.bisect_left(range(len(droppable)), True, key=fits)
-    if not fits(n_dropped):
+    candidates = range(len(droppable) + 1)
+    if keep is None:
+        # With one message less there are not more ids, so those that fit are the last ones.
+        n_dropped = bisect.bisect_left(candidates, True, key=fits)
+    else:
+        # There may be: analysis that is kept is rendered once the answer after it is dropped.
+        n_dropped = next(filter(fits, candidates), len(candidates))
+    if n_dropped == len(candidates):
         raise RenderError(
             f"what has to stay of the conversation does not fit into {max_tokens} tokens"
         )
@@ -86,9 +91,9 @@ def _units(messages: Sequence[Message]) -> list[list[int]]:
     """Messages that go together, by index, in the order in which they begin: calls with their
     results, all others alone."""
     units: list[list[int]] = []
-    waiting: defaultdict[str | None, deque[list[int]]] = defaultdict(deque)
+    waiting: defaultdict[str, deque[list[int]]] = defaultdict(deque)
     for index, message in enumerate(messages):
-        if message.author.role is Role.TOOL and (calls := waiting[message.author.name]):
+        if message.author.role is Role.TOOL and (calls := _answered(waiting, message.author.name)):
             calls.popleft().append(index)
             continue
         unit = [index]
@@ -96,3 +101,12 @@ def _units(messages: Sequence[Message]) -> list[list[int]]:
         if message.author.role is Role.ASSISTANT and message.recipient is not None:
             waiting[message.recipient].append(unit)
     return units
+
+
+def _answered(waiting: dict[str, deque[list[int]]], name: str | None) -> deque[list[int]] | None:
+    """The calls that a tool's message may be the result of. A built-in tool may answer in the name
+    of its namespace."""
+    for recipient, calls in waiting.items():
+        if calls and (recipient == name or recipient.startswith(f"{name}.")):
+            return calls
+    return None

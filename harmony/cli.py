@@ -6,6 +6,7 @@ the others need no pydantic.
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -22,10 +23,7 @@ try:
 except ImportError:
     sys.exit("harmony: error: the command needs click: python -m pip install 'cyharmony[cli]'")
 
-from harmony.cli_files import blamed_on as _blamed_on
-from harmony.cli_files import contents as _contents
-from harmony.cli_files import fail as _fail
-from harmony.cli_files import read_ids as _read_ids
+from harmony.cli_files import blamed_on, contents, fail, read_ids
 
 _Command = Callable[..., None]
 
@@ -61,6 +59,17 @@ class _Group(click.Group):
 
     elsewhere = ("diff", "parse", "render", "view")
 
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            sys.exit(130)  # what shells expect of a program that Ctrl-C stopped
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                raise  # nobody reads any more; click ends quietly
+            # Files are blamed where they are read and written.
+            fail("standard output", error.strerror)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted([*super().list_commands(ctx), *self.elsewhere])
 
@@ -77,8 +86,8 @@ def main() -> None:
     """Text and conversations to o200k_harmony token ids and back.
 
     Every command reads the files it is given, or standard input; `-` is standard input too. The
-    exit code is 0 if all went well, 1 if something is wrong with a file, 2 if with the command, and
-    3 if `diff` found a difference or `parse --recover` had to repair something.
+    exit code is 0 if all went well, 1 if something is wrong with a file, 2 if with the command, 3
+    if `diff` found a difference or `parse --recover` had to repair something, and 130 after Ctrl-C.
 
     \b
     Examples:
@@ -105,8 +114,8 @@ def encode(
     """Write the ids of each file, on a line of its own."""
     tokenizer = get_tokenizer(encoding)
     policy = _policy(tokenizer, special, allow)
-    for name, content in _contents(files):
-        with _blamed_on(name):
+    for name, content in contents(files):
+        with blamed_on(name):
             ids = tokenizer.encode(content, **policy)
         if as_json:
             click.echo(json.dumps({"file": name, "ids": ids}))
@@ -127,9 +136,9 @@ def encode(
 def decode(files: tuple[str, ...], encoding: str, errors: str) -> None:
     """Write the text of ids: numbers between blanks, a JSON list, or what encode --json wrote."""
     tokenizer = get_tokenizer(encoding)
-    for name, content in _contents(files):
-        ids = _read_ids(name, content)
-        with _blamed_on(name):
+    for name, content in contents(files):
+        ids = read_ids(name, content)
+        with blamed_on(name):
             if errors == "keep":
                 text = tokenizer.decode_bytes(ids)
             elif errors == "replace":
@@ -151,8 +160,8 @@ def count(
     tokenizer = get_tokenizer(encoding)
     policy = _policy(tokenizer, special, allow)
     total = 0
-    for name, content in _contents(files):
-        with _blamed_on(name):
+    for name, content in contents(files):
+        with blamed_on(name):
             if special == "refuse":
                 n_tokens = len(tokenizer.encode_to_numpy(content, **policy))
             else:
@@ -232,7 +241,7 @@ def encode_dataset(
     try:
         from harmony import datasets
     except ImportError as error:
-        _fail("encode-dataset", error)
+        fail("encode-dataset", error)
     try:
         with _progress_bar() as show:
             dataset = datasets.encode_dataset(
@@ -245,7 +254,7 @@ def encode_dataset(
                 **options,
             )
     except (HarmonyError, OSError, MemoryError) as error:
-        _fail("encode-dataset", error)
+        fail("encode-dataset", error)
     except KeyboardInterrupt:
         click.echo("\nharmony: stopped; the same command goes on from here", err=True)
         sys.exit(130)
@@ -306,7 +315,7 @@ def _policy(tokenizer: Tokenizer, special: str, allow: tuple[str, ...]) -> dict[
     """The options of `Tokenizer.encode` that the command's options stand for."""
     for name in allow:
         if name not in tokenizer.special_tokens_set:
-            _fail("--allow", f"{tokenizer.name} has no special token {name!r}")
+            fail("--allow", f"{tokenizer.name} has no special token {name!r}")
     return {
         "allowed_special": "all" if special == "token" else set(allow),
         "disallowed_special": "all" if special == "refuse" else (),

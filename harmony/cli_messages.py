@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from harmony.cli_files import blamed_on, contents, fail, read_ids
+from harmony.cli_files import blamed_on, contents, fail, read_ids, standard_input
 from harmony.documents import FORMS, conversation_from_document
 from harmony.encoding import load_harmony_encoding
 from harmony.events import ParseEvent
@@ -151,7 +152,7 @@ def _shape(message: ParsedMessage) -> dict[str, Any]:
 
 def _chunks(file: str) -> Iterator[list[int]]:
     """The ids of a stream, line by line as they come in."""
-    with click.open_file(file, "rb") as stream:
+    with nullcontext(standard_input()) if file == "-" else open(file, "rb") as stream:
         for line in stream:
             yield read_ids(file, line)
 
@@ -222,7 +223,13 @@ def view(
 @_form
 @_role
 @_keep_analysis
-@click.option("--context", default=6, show_default=True, help="Tokens around the difference.")
+@click.option(
+    "--context",
+    type=click.IntRange(0),
+    default=6,
+    show_default=True,
+    help="Tokens around the difference.",
+)
 def diff(a: str, b: str, form: str, role: str | None, keep_analysis: bool, context: int) -> None:
     """Compare two streams of ids, or what two conversations render to.
 
@@ -267,7 +274,7 @@ def _replay(file: str, form: str, role: str | None, keep_analysis: bool) -> Repl
     ((name, content),) = contents((file,))
     with blamed_on(name):
         start = content.lstrip()[:1]
-        if start.isdigit() or not start:
+        if start.isdigit() or start == b"-" or not start:
             return replay(read_ids(name, content), role=role)
         document = _json(name, content)
         if _is_ids(document):

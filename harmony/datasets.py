@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
-from harmony import rows, workers
+# arrow comes first: it says what to install where there is no pyarrow.
+from harmony import arrow, rows, workers  # noqa: F401
 from harmony.batch import position
 from harmony.encoding import HarmonyEncoding, load_harmony_encoding
 from harmony.errors import DatasetError

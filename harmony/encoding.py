@@ -14,24 +14,12 @@ import enum
 import functools
 from collections.abc import Iterable
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import Any, Literal, overload
 
+import harmony
 from harmony.special_tokens import O200K_HARMONY_SPECIALS
-from harmony.tokenizer import Tokenizer
+from harmony.tokenizer import TokenIds, Tokenizer
 from harmony.vocabulary import o200k_ranks
-
-if TYPE_CHECKING:
-    from harmony.batch import TokenBatch
-    from harmony.messages import (
-        Conversation,
-        Message,
-        RenderConversationConfig,
-        RenderOptions,
-        Role,
-    )
-    from harmony.parsed import ParsedMessage
-    from harmony.tokenizer import TokenIds
-    from harmony.training import RenderedBatch, RenderedConversation
 
 _RETURN = O200K_HARMONY_SPECIALS["<|return|>"]
 _END = O200K_HARMONY_SPECIALS["<|end|>"]
@@ -76,9 +64,9 @@ class HarmonyEncoding(Tokenizer):
 
     def render_conversation_for_completion(
         self,
-        conversation: Conversation,
-        next_turn_role: Role | str | None,
-        config: RenderConversationConfig | None = None,
+        conversation: harmony.Conversation,
+        next_turn_role: harmony.Role | str | None,
+        config: harmony.RenderConversationConfig | None = None,
         *,
         continue_final_message: bool = False,
     ) -> list[int]:
@@ -98,30 +86,36 @@ class HarmonyEncoding(Tokenizer):
         )
 
     def render_conversation(
-        self, conversation: Conversation, config: RenderConversationConfig | None = None
+        self,
+        conversation: harmony.Conversation,
+        config: harmony.RenderConversationConfig | None = None,
     ) -> list[int]:
         """Ids of the messages of `conversation`, one after the other. Errors as above."""
         return _render().render_conversation(self, conversation, config)
 
     def render_conversation_for_training(
-        self, conversation: Conversation, config: RenderConversationConfig | None = None
+        self,
+        conversation: harmony.Conversation,
+        config: harmony.RenderConversationConfig | None = None,
     ) -> list[int]:
         """As `render_conversation`, but a final message of the assistant that comes last ends in
         `<|return|>`, as a model ends it."""
         return _render().render_conversation_for_training(self, conversation, config)
 
-    def render(self, message: Message, render_options: RenderOptions | None = None) -> list[int]:
+    def render(
+        self, message: harmony.Message, render_options: harmony.RenderOptions | None = None
+    ) -> list[int]:
         """Ids of one message, from `<|start|>` to its end token. Errors as above."""
         return _render().render_message(self, message, render_options)
 
     def render_annotated(
         self,
-        conversation: Conversation,
+        conversation: harmony.Conversation,
         *,
-        next_turn_role: Role | str | None = None,
-        config: RenderConversationConfig | None = None,
+        next_turn_role: harmony.Role | str | None = None,
+        config: harmony.RenderConversationConfig | None = None,
         for_training: bool = False,
-    ) -> RenderedConversation:
+    ) -> harmony.RenderedConversation:
         """As `render_conversation`, with what each id belongs to and which to train on.
 
         `next_turn_role`: end with the beginning of a message of this role, as for a completion.
@@ -135,33 +129,33 @@ class HarmonyEncoding(Tokenizer):
     @overload
     def render_batch(
         self,
-        conversations: Iterable[Conversation],
+        conversations: Iterable[harmony.Conversation],
         *,
         num_threads: int | None = None,
-        config: RenderConversationConfig | None = None,
+        config: harmony.RenderConversationConfig | None = None,
         for_training: bool = False,
         annotated: Literal[False] = False,
-    ) -> TokenBatch: ...
+    ) -> harmony.TokenBatch: ...
     @overload
     def render_batch(
         self,
-        conversations: Iterable[Conversation],
+        conversations: Iterable[harmony.Conversation],
         *,
         num_threads: int | None = None,
-        config: RenderConversationConfig | None = None,
+        config: harmony.RenderConversationConfig | None = None,
         for_training: bool = False,
         annotated: Literal[True],
-    ) -> RenderedBatch: ...
+    ) -> harmony.RenderedBatch: ...
 
     def render_batch(
         self,
-        conversations: Iterable[Conversation],
+        conversations: Iterable[harmony.Conversation],
         *,
         num_threads: int | None = None,
-        config: RenderConversationConfig | None = None,
+        config: harmony.RenderConversationConfig | None = None,
         for_training: bool = False,
         annotated: bool = False,
-    ) -> TokenBatch:
+    ) -> harmony.TokenBatch:
         """Each of `conversations` as `render_conversation` renders it, or with `for_training` as
         `render_conversation_for_training`; with `annotated` as `render_annotated`.
 
@@ -176,11 +170,11 @@ class HarmonyEncoding(Tokenizer):
     def parse_messages_from_completion_tokens(
         self,
         tokens: Iterable[int],
-        role: Role | str | None = None,
+        role: harmony.Role | str | None = None,
         *,
         strict: bool = True,
         on_error: str = "raise",
-    ) -> list[ParsedMessage]:
+    ) -> list[harmony.ParsedMessage]:
         """The messages in `tokens`. `role`: whose message it is that `tokens` begin with, if
         `<|start|>` and the role are in the prompt. Raises ParseError (a HarmonyError) at the first
         token that the format does not allow; `strict=False` reads a first message without
@@ -193,12 +187,12 @@ class HarmonyEncoding(Tokenizer):
     def parse_batch(
         self,
         token_lists: Iterable[TokenIds],
-        role: Role | str | None = None,
+        role: harmony.Role | str | None = None,
         *,
         strict: bool = True,
         on_error: str = "raise",
         num_threads: int | None = None,
-    ) -> list[list[ParsedMessage]]:
+    ) -> list[list[harmony.ParsedMessage]]:
         """The messages of many completions, a list for each, by `num_threads` threads (None: one
         for each CPU). Errors as above; their text begins with the number of the completion, which
         is also their attribute `row`."""

@@ -6,10 +6,7 @@ library has them. What goes wrong with the *content* of the arguments is a Harmo
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from harmony.events import ParseEvent
+import harmony
 
 
 class HarmonyError(RuntimeError):
@@ -53,7 +50,7 @@ class ParseError(HarmonyError):
     position: int | None = None
     token: int | None = None
     state: object = None
-    events: list[ParseEvent] | None = None
+    events: list[harmony.ParseEvent] | None = None
     row: int | None = None
 
 

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 from enum import Enum
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypedDict
+from typing import Any, NamedTuple, NoReturn, TypedDict
 
-if TYPE_CHECKING:
-    from harmony.messages import Role
-    from harmony.parsed import ParsedMessage
+import harmony
 
 
 class DiagnosticKind(str, Enum):
@@ -73,7 +71,7 @@ class ParseEventKind(str, Enum):
 class MessageHeader(NamedTuple):
     """The header fields of a message; `name` is that of a tool."""
 
-    role: Role
+    role: harmony.Role
     name: str | None
     channel: str | None
     recipient: str | None
@@ -105,7 +103,7 @@ class ParseEvent(_Event):
     """
 
     @cached_property
-    def message(self) -> ParsedMessage | None:
+    def message(self) -> harmony.ParsedMessage | None:
         """The message that ended: an object of its own, made when it is first asked for."""
         if self.parsed is None:
             return None

@@ -59,14 +59,15 @@ PLAIN_HEADERS: dict[str, dict[str | None, list[int]]] = {
     },
 }
 
-# What ends a field when a header is read, or is not meant to be seen: white space, control
-# characters, and what a marker begins with.
+# What ends a field when a header is read, or is not meant to be seen: white space and control
+# characters.
 # The property White_Space. str.strip() and str.split() without an argument would also take U+001C
 # to U+001F, which belong to names here.
 WHITE_SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(
     map(chr, range(0x2000, 0x200B))
 )
-_REFUSED = frozenset(WHITE_SPACE + "<" + "".join(map(chr, [*range(0x20), *range(0x7F, 0xA0)])))
+_REFUSED = frozenset(WHITE_SPACE + "".join(map(chr, [*range(0x20), *range(0x7F, 0xA0)])))
+_LOOKS_LIKE_A_MARKER = re.compile(r"<\|\w+\|>")
 
 Encode = Callable[[str], list[int]]
 
@@ -136,11 +137,11 @@ def refusal(
 ) -> str | None:
     """Why these fields would not mean in a header what they say, naming the field; None if they do.
 
-    Refused are white space, control characters and "<" (with which markers begin; one
-    `<|constrain|>` may begin the content type), empty fields, a tool whose name reads as another
-    role, and a content type that reads as a recipient.
+    Refused are white space, control characters and markers (one `<|constrain|>` may begin the
+    content type), and what is read as something else: empty fields, "<" in a channel, which ends
+    it, a tool with the name of another role, and a content type that reads as a recipient.
     """
-    if role == "tool" and name is not None and name.partition(":")[0] in _WHO:
+    if role == "tool" and name in _WHO:
         return f"author.name {name!r} of a tool reads as another role"
     if content_type is not None and content_type.startswith("to="):
         return f"content_type {content_type!r} reads as a recipient"
@@ -158,7 +159,11 @@ def refusal(
         if field == "content_type":
             text = text.removeprefix(_CONSTRAIN_MARK)
         if not _REFUSED.isdisjoint(text):
-            return f"{field} {text!r} holds white space, a control character or '<'"
+            return f"{field} {text!r} holds white space or a control character"
+        if any(found in O200K_HARMONY_SPECIALS for found in _LOOKS_LIKE_A_MARKER.findall(text)):
+            return f"{field} {text!r} holds a marker"
+        if field == "channel" and "<" in text:
+            return f"{field} {text!r} would end before its '<'"
     return None
 
 

@@ -17,20 +17,19 @@ from types import EllipsisType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
+from typing_extensions import Self
 
+import harmony
 from harmony import workers
 from harmony._parse_batch import parse_rows
 from harmony._parser import Parser, check_ids, uint32_array
 from harmony.messages import Role
 from harmony.parsed import ParsedMessage
+from harmony.tokenizer import TokenIds
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-    from typing_extensions import Self
-
-    from harmony.encoding import HarmonyEncoding
     from harmony.header import Header
-    from harmony.tokenizer import TokenIds
 
 
 class StreamState(Enum):
@@ -66,7 +65,7 @@ class StreamableParser(Parser):
 
     def __init__(
         self,
-        encoding: HarmonyEncoding,
+        encoding: harmony.HarmonyEncoding,
         role: Role | str | None,
         *,
         strict: bool = True,
@@ -141,7 +140,7 @@ class StreamableParser(Parser):
 
 def _fed_again(
     parser_class: type[StreamableParser],
-    encoding: HarmonyEncoding,
+    encoding: harmony.HarmonyEncoding,
     role: Role | str | None,
     strict: bool,
     on_error: str,
@@ -166,7 +165,7 @@ def _fed_again(
 
 
 def parse_messages_from_completion_tokens(
-    encoding: HarmonyEncoding,
+    encoding: harmony.HarmonyEncoding,
     tokens: Iterable[int],
     role: Role | str | None = None,
     *,
@@ -196,7 +195,7 @@ def parse_messages_from_completion_tokens(
 
 
 def parse_batch(
-    encoding: HarmonyEncoding,
+    encoding: harmony.HarmonyEncoding,
     token_lists: Iterable[TokenIds],
     role: Role | str | None = None,
     *,

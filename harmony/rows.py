@@ -276,10 +276,6 @@ def _shown(value: Any) -> str:
 
 # One object of a row -> a conversation.
 
-# What no Chat Completions message has.
-_ONLY_HARMONY = ("channel", "recipient", "content_type")
-_ONLY_HARMONY_CONTENT = ("system_content", "developer_content")
-
 
 def _harmony(row: dict[str, Any]) -> Conversation:
     from harmony.messages import Conversation, Message
@@ -297,18 +293,9 @@ def _chat(row: dict[str, Any]) -> Conversation:
 
 
 def _either(row: dict[str, Any]) -> Conversation:
-    is_harmony = any(map(_is_harmony, _messages_of(row)))
+    documents = import_module("harmony.documents")
+    is_harmony = documents.form_of({"messages": _messages_of(row)}) == "harmony"
     return _harmony(row) if is_harmony else _chat(row)
-
-
-def _is_harmony(message: dict[str, Any]) -> bool:
-    content = message.get("content")
-    return not message.keys().isdisjoint(_ONLY_HARMONY) or (
-        isinstance(content, list)
-        and any(
-            isinstance(item, dict) and item.get("type") in _ONLY_HARMONY_CONTENT for item in content
-        )
-    )
 
 
 def _messages_of(row: dict[str, Any]) -> list[dict[str, Any]]:

@@ -13,16 +13,13 @@ from __future__ import annotations
 
 import re
 from array import array
-from typing import TYPE_CHECKING
 
+import harmony
+from harmony.events import Diagnostic, ParseEvent
 from harmony.messages import Author, Message, Role, TextContent
 from harmony.parsed import ParsedMessage
 from harmony.parser import StreamableParser
 from harmony.special_tokens import O200K_HARMONY_SPECIALS
-
-if TYPE_CHECKING:
-    from harmony.encoding import HarmonyEncoding
-    from harmony.events import Diagnostic, ParseEvent
 
 _Span = tuple[int, int]
 
@@ -42,7 +39,7 @@ class TextStreamParser:
     cannot tell them from the same characters in ordinary tokens. A lone surrogate is U+FFFD.
     """
 
-    def __init__(self, encoding: HarmonyEncoding, role: Role | str | None = None) -> None:
+    def __init__(self, encoding: harmony.HarmonyEncoding, role: Role | str | None = None) -> None:
         self._parser = StreamableParser(encoding, role, on_error="recover")
         self._byte_ids = [encoding.encode_single_token(bytes([byte])) for byte in range(256)]
         self._held = ""

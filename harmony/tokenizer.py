@@ -11,12 +11,15 @@ import functools
 import itertools
 import operator
 import os
+import sys
 from collections.abc import Collection, Iterable, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
+import harmony
 from harmony._bpe import RankTables
 from harmony._codec import Codec, IdWriter, bytes_of, to_utf8
 from harmony.errors import HarmonyError, UnknownTokenError, VocabularyError
@@ -28,15 +31,18 @@ from harmony.special_tokens import (
 from harmony.vocabulary import o200k_ranks, ranks_from, read_tiktoken_file
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from typing_extensions import Buffer
 
-    from harmony.batch import Job, TokenBatch
+    from harmony.batch import Job
+elif sys.version_info >= (3, 12):
+    from collections.abc import Buffer
+else:
+    Buffer = bytes | bytearray | memoryview  # and whatever else has the buffer protocol
 
-    Text = str | Buffer
-    TokenIds = Iterable[int] | Buffer
-    SpecialNames = Literal["all"] | Collection[str]
-    _Span = tuple[int, int, int]  # start, stop, id
+Text = str | Buffer
+TokenIds = Iterable[int] | Buffer
+SpecialNames = Literal["all"] | Collection[str]
+_Span = tuple[int, int, int]  # start, stop, id
 
 # The split pattern of o200k, as tiktoken writes it. It is never run: _pretokenize.pyx is compiled
 # from it by hand. A rank file loaded with exactly this pattern uses that scanner too.
@@ -181,10 +187,10 @@ class Tokenizer:
         num_threads: int | None = None,
         allowed_special: SpecialNames = _NONE_ALLOWED,
         disallowed_special: SpecialNames = "all",
-    ) -> TokenBatch:
+    ) -> harmony.TokenBatch:
         """As `encode_batch`, into one array: `ids` uint32[n], `offsets` int64[m + 1]."""
         job = self._job(texts, num_threads, allowed_special, disallowed_special)
-        batch: TokenBatch = _batch().TokenBatch(*job.arrays())
+        batch: harmony.TokenBatch = _batch().TokenBatch(*job.arrays())
         return batch
 
     def encode_arrow(
@@ -225,7 +231,7 @@ class Tokenizer:
 
     def decode_batch(
         self,
-        batch: TokenBatch | Iterable[TokenIds],
+        batch: harmony.TokenBatch | Iterable[TokenIds],
         *,
         errors: str = "replace",
         num_threads: int | None = None,

@@ -14,6 +14,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harmony import render, workers
 from harmony.batch import TokenBatch, position
@@ -22,8 +23,6 @@ from harmony.header import MESSAGE, START
 from harmony.messages import Conversation, Message, RenderConversationConfig, Role
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from harmony.tokenizer import Tokenizer
 
 TrainOn = Literal["assistant", "last_turn", "final_only"] | Callable[[Message, int], Any]

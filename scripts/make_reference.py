@@ -14,6 +14,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,6 +48,7 @@ def page() -> str:
     sections = [HEAD]
     for module, names in harmony._NAMES_OF_MODULE.items():
         sections += _section(f"harmony.{module}", names, "harmony")
+    sections += _section("harmony.parsed", ["views"], "harmony.parsed")
     for module in MODULES:
         if (ROOT / f"{module.replace('.', '/')}.py").exists() or _folder(module).exists():
             sections += _section(module, _names_of(module), module)
@@ -105,10 +107,12 @@ def _entry(title: str, module: str, node: ast.stmt) -> Iterator[str]:
     assert isinstance(node, ast.ClassDef)
     bases = ", ".join(ast.unparse(base) for base in node.bases)
     yield f"### class `{title}{f'({bases})' if bases else ''}`\n\n{_docstring(module, node.name)}\n"
+    is_enum = "Enum" in bases
     fields = [
-        f"- `{ast.unparse(item)}`"
+        f"- `{_plain(item)}`"
         for item in node.body
-        if isinstance(item, ast.AnnAssign) and not ast.unparse(item.target).startswith("_")
+        if (isinstance(item, ast.AnnAssign) and not ast.unparse(item.target).startswith("_"))
+        or (isinstance(item, ast.Assign) and is_enum)
     ]
     if fields:
         yield "\n".join(fields) + "\n"
@@ -140,8 +144,13 @@ def _signature(node: ast.FunctionDef) -> str:
     arguments = node.args
     if arguments.args and arguments.args[0].arg in ("self", "cls"):
         arguments.args = arguments.args[1:]
-    returns = f" -> {ast.unparse(node.returns)}" if node.returns and node.name != "__init__" else ""
-    return f"({ast.unparse(arguments)}){returns}"
+    returns = f" -> {_plain(node.returns)}" if node.returns and node.name != "__init__" else ""
+    return f"({_plain(arguments)}){returns}"
+
+
+def _plain(node: ast.AST) -> str:
+    """The source of it, where names of the package stand alone."""
+    return re.sub(r"\bharmony\.(?=[A-Z])", "", ast.unparse(node))
 
 
 def _docstring(module: str, path: str) -> str:

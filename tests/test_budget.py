@@ -90,6 +90,31 @@ def test_no_more_is_dropped_than_needed(encoding):
         kept(counts[0] + counts[7], keep=lambda message, index: index == 1)
 
 
+def test_a_tool_may_answer_in_the_name_of_its_namespace():
+    search = chats.built_in_call("browser.search", "{}")
+    result = chats.built_in_result("browser", "found " * 50)
+    conversation = Conversation.from_messages([search, result, asked("two")])
+    assert harmony.fit(conversation, 20).messages == [asked("two")]
+
+
+def test_what_is_kept_may_cost_more_when_an_answer_is_dropped(encoding):
+    thought = chats.message(Role.ASSISTANT, "well " * 100, "analysis")
+    answer = chats.message(Role.ASSISTANT, "answer", "final")
+    later = chats.message(Role.ASSISTANT, "later", "commentary")
+    conversation = Conversation.from_messages([asked("one"), thought, answer, asked("two"), answer])
+    without_question = Conversation.from_messages(conversation.messages[1:])
+    limit = length(encoding, without_question)
+    fitting = harmony.fit(conversation, limit, keep=lambda message, index: message is thought)
+    assert fitting == without_question
+    # Nothing else fits: without its answers the thought is rendered.
+    with pytest.raises(harmony.RenderError):
+        harmony.fit(
+            Conversation.from_messages([thought, answer, later, asked("two")]),
+            20,
+            keep=lambda message, index: message is thought,
+        )
+
+
 def test_a_conversation_is_rendered_once(monkeypatch):
     calls = []
     for name in "render", "render_conversation", "render_annotated":

@@ -1,6 +1,8 @@
 """The commands render, parse, view and diff."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -121,6 +123,65 @@ def test_parse(run, write, encoding):
     assert len(lines) == len(Conversation.from_json(EXAMPLE.read_text()).messages)
 
 
+@pytest.mark.parametrize("command", ["decode", "parse", "view"])
+@pytest.mark.parametrize(
+    "text",
+    ["[true, 5]", '[1, 2, "x"]', '["1"]', "[1.5, 2]", "[1, null]", "-5 3", "4294967296 1", '{"ids": 5}', '{"ids": [[1]]}',
+     '{"ids": {"a": 1}}', "9" * 5000, "[" * 100_000],
+)  # fmt: skip
+def test_ids_that_are_none(run, command, text):
+    assert failed(run(command, stdin=text), "-: not a ")
+
+
+def test_parse_names_the_option_that_is_missing(run, write):
+    assert failed(run("parse", write(COMPLETION)), "--role")
+
+
+def harmony_process(*arguments, **options):
+    return subprocess.Popen(
+        [sys.executable, "-m", "harmony", *map(str, arguments)],
+        **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options},
+    )
+
+
+@pytest.mark.parametrize(
+    "command", [["decode"], ["view"], ["parse", "--follow"], ["render"]], ids=" ".join
+)
+def test_a_closed_standard_input(command):
+    with harmony_process(*command, preexec_fn=lambda: os.close(0)) as process:
+        assert process.stderr.read() == "harmony: error: -: standard input is closed\n"
+    assert process.returncode == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("command", ["render", "view", "count"])
+def test_a_full_standard_output(command):
+    with open("/dev/full", "w") as full, harmony_process(command, EXAMPLE, stdout=full) as process:
+        problem = process.stderr.read()
+    assert problem == "harmony: error: standard output: No space left on device\n"
+    assert process.returncode == 1
+
+
+def test_nobody_reads_any_more(tmp_path):
+    long = tmp_path / "long.ids"
+    long.write_text("200005 17196 200008 " + "13225 " * 200_000)
+    with harmony_process("view", "--role", "assistant", long) as process:
+        assert process.stdout.read(20)
+        process.stdout.close()
+        assert process.stderr.read() == ""
+
+
+def test_ctrl_c_ends_with_130():
+    command = ["parse", "--recover", "--follow", "--role", "assistant"]
+    with harmony_process(*command, stdin=subprocess.PIPE) as process:
+        process.stdin.write("200005 17196 200008\n13225\n")
+        process.stdin.flush()
+        assert process.stdout.readline()  # it is up and waits for more
+        process.send_signal(signal.SIGINT)
+        assert process.stderr.read() == ""
+    assert process.returncode == 130
+
+
 def test_parse_stops_at_an_error_after_what_was_read(run):
     result = run("parse", "--role", "assistant", stdin=" ".join(map(str, [*COMPLETION, 5])))
     assert result.exit_code == 1
@@ -209,7 +270,7 @@ def test_help_has_examples(run, command):
     assert command in run("--help").output
 
 
-@pytest.mark.parametrize("shell", ["zsh", "fish"])
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion(run, shell):
     assert "_HARMONY_COMPLETE" in run("completion", shell).output
 
@@ -217,7 +278,7 @@ def test_completion(run, shell):
 def test_what_completes():
     done = subprocess.run(
         [sys.executable, "-c", "from harmony.cli import main; main(prog_name='harmony')"],
-        env={**__import__("os").environ, "_HARMONY_COMPLETE": "zsh_complete", "COMP_WORDS": "harmony re", "COMP_CWORD": "1"},
+        env={**os.environ, "_HARMONY_COMPLETE": "zsh_complete", "COMP_WORDS": "harmony re", "COMP_CWORD": "1"},
         capture_output=True,
         text=True,
     )  # fmt: skip

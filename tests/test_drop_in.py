@@ -686,6 +686,31 @@ else:
     )
 
 
+def test_modules_below_are_no_second_copies():
+    run(
+        INSTALL
+        + """
+import importlib, pickle, sys
+import openai_harmony.messages
+from openai_harmony.openai.chat import chat_message_from
+import harmony.openai.chat
+assert openai_harmony.messages is harmony.messages is sys.modules["harmony.messages"]
+assert openai_harmony.messages.Message is harmony.Message
+assert chat_message_from is harmony.openai.chat.chat_message_from
+assert harmony.messages.__name__ == harmony.messages.__spec__.name == "harmony.messages"
+n_finders = len(sys.meta_path)
+harmony.install_as_openai_harmony()
+assert len(sys.meta_path) == n_finders
+for name in "openai_harmony.nothing", "openai_harmony.messages.nothing":
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError:
+        continue
+    raise AssertionError(name)
+"""
+    )
+
+
 def test_star_import():
     run(
         INSTALL

@@ -1,10 +1,13 @@
 """Conversations in the shapes of OpenAI's APIs, and back."""
 
+import enum
 import json
 import subprocess
 import sys
+from decimal import Decimal
 
 import chats
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -415,6 +418,107 @@ def test_errors_of_responses_name_the_path(path, request_):
     with pytest.raises(harmony.ConversionError) as caught:
         conversation_from_responses(**request_)
     assert caught.value.path == path
+
+
+class Named(str, enum.Enum):
+    ROLE = "user"
+
+
+def endless():
+    schema = {"type": "object"}
+    schema["properties"] = {"again": schema}
+    return schema
+
+
+def nested(depth):
+    value = {}
+    for _ in range(depth):
+        value = {"a": value}
+    return value
+
+
+def control_tokens():
+    names = ["<|start|>", "<|message|>", "<|end|>", "<|call|>", "<|channel|>", "<|constrain|>"]
+    return [*names, *(f"{name}x" for name in names), "".join(names)]
+
+
+NASTY = [
+    None, True, 0, -1, 1.5, float("nan"), float("inf"), 10**400, "", " ", "\0", "\ud800", "a\udc00b", "\u202e", "\u2028",
+    "a b", "a\nb", "to=x", "user", "user:x", "assistant", "functions.f", "all", "<", "<script>", "😀", "NaN", "[Infinity]",
+    '"\\ud800"', "1" * 5000, "[" * 200_000, '{"a":1,"a":2}', "{}", "\ufeff{}", b"bytes", [], {}, [[]], [{}], [None],
+    {"type": None}, [{"type": []}], [{"type": {}}], [{"type": "text"}], [{"type": "text", "text": None}],
+    [{"type": "image_url", "image_url": {"url": "x"}}], [{"type": "input_image"}], [{"type": "smell"}], {1: 2}, {(1,): []},
+    {"\ud800": 1}, {"": ""}, ("a",), range(3), set(), object(), len, np.int64(1), np.array([1, 2]), np.str_("user"),
+    Decimal(1), Named.ROLE, nested(5000), [nested(5000)], endless(), Ellipsis, complex(1, 2), 1e400, iter([]),
+    "web_search_call", "item_reference", "high", "text", "*/\n}", *control_tokens(),
+]  # fmt: skip
+
+
+def places(value, path=()):
+    """The paths to all that is in a request."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, member in inner:
+        yield (*path, key)
+        if isinstance(member, dict | list):
+            yield from places(member, (*path, key))
+
+
+def replaced(value, path, new):
+    first, *rest = path
+    copied = value.copy()
+    copied[first] = replaced(value[first], rest, new) if rest else new
+    return copied
+
+
+FULL_CHAT = chat_by_hand()
+FULL_CHAT["messages"][1]["name"] = "bob"
+FULL_CHAT["messages"][2]["phase"] = "commentary"
+FULL_RESPONSES = {
+    **RESPONSES_BY_HAND,
+    "input": [
+        *RESPONSES_BY_HAND["input"],
+        {"type": "web_search_call", "action": {"type": "search", "query": "q"}, "results": [{"type": "text", "text": "t"}]},
+        {"type": "code_interpreter_call", "code": "1", "outputs": [{"type": "logs", "logs": "l"}]},
+        {"type": "mcp_call", "server_label": "container", "name": "exec", "arguments": "{}", "output": "o"},
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("read", "request_from", "request_"),
+    [
+        (conversation_from_chat, chat_request_from, FULL_CHAT),
+        (conversation_from_responses, responses_request_from, FULL_RESPONSES),
+    ],
+    ids=["chat", "responses"],
+)
+def test_anything_anywhere_in_a_request(encoding, read, request_from, request_):
+    """Every nasty value in every place: a typed error that names a path, or a conversation whose
+    messages are neither more nor fewer when its ids are read, and which comes back."""
+    n_read = n_refused = 0
+    for place in places(request_):
+        for value in NASTY:
+            try:
+                conversation = read(**replaced(request_, place, value))
+            except harmony.ConversionError as error:
+                n_refused += 1
+                assert error.path.startswith(place[0])
+                continue
+            n_read += 1
+            ids = ids_of(encoding, conversation)
+            assert ids_of(encoding, read(**request_from(conversation))) == ids
+            parsed = encoding.parse_messages_from_completion_tokens(ids, on_error="recover")
+            assert len(parsed) == len(conversation.messages)
+    assert n_read > 1000 < n_refused
+
+
+def test_arguments_may_hold_any_json():
+    for arguments in ["1" * 5000, "-0.0e-999", '"\\ud800"', '{"a":1,"a":2}', " [] "]:
+        conversation = conversation_from_chat([asked(arguments=arguments)])
+        assert conversation.messages[-1].content[0].text == arguments
+    for arguments in ["NaN", "[Infinity]", "-Infinity", "", "\ufeff{}", "{} {}", "{'a': 1}"]:
+        with pytest.raises(harmony.ConversionError, match=r"arguments: is not JSON"):
+            conversation_from_chat([asked(arguments=arguments)])
 
 
 def test_parameters_may_not_be_nested_too_deeply():

@@ -1,11 +1,13 @@
 """The package as it is installed: public names, version, type information, build mode."""
 
+import ast
 import importlib.metadata
 import importlib.resources
 import inspect
 import os
 import subprocess
 import sys
+import typing
 
 import pytest
 
@@ -86,6 +88,43 @@ def test_stubs_hold(tmp_path):
         text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_type_checkers_see_every_name():
+    """__init__.pyi imports what __init__.py loads on first use, from the same modules."""
+    stub = ast.parse(importlib.resources.files("harmony").joinpath("__init__.pyi").read_text())
+    seen = {
+        alias.name: statement.module
+        for statement in stub.body
+        if isinstance(statement, ast.ImportFrom)
+        for alias in statement.names
+    }
+    assert seen == {name: f"harmony.{module}" for name, module in harmony._MODULE_OF.items()}
+    (names,) = (
+        ast.literal_eval(statement.value)
+        for statement in stub.body
+        if isinstance(statement, ast.Assign) and statement.targets[0].id == "__all__"
+    )
+    assert sorted(names) == sorted(harmony.__all__)
+
+
+def public_functions():
+    for name in harmony.__all__:
+        value = getattr(harmony, name)
+        yield name, value
+        for cls in value.__mro__ if isinstance(value, type) else ():
+            for method, function in vars(cls).items() if "harmony" in cls.__module__ else ():
+                function = getattr(function, "fget", None) or getattr(
+                    function, "__func__", function
+                )
+                is_public = not method.startswith("_") and not method.startswith("model_")
+                if inspect.isfunction(function) and is_public:
+                    yield f"{name}.{method}", function
+
+
+@pytest.mark.parametrize(("name", "function"), list(public_functions()))
+def test_annotations_can_be_read_at_run_time(name, function):
+    typing.get_type_hints(function)
 
 
 def test_build_mode_is_the_one_asked_for():

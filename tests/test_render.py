@@ -203,7 +203,7 @@ def test_text_never_becomes_a_control_token(tokenizer):
 @pytest.mark.parametrize(
     "text",
     ["a b", " a", "a\n", "a\tb", "a\x0bb", "a\x00", "a\x1fb", "a\x7f", "a\x85", "a\xa0b", "a\u2003b", "a\u3000",
-     "<|end|>", "a<b", "a<|constrain|>", "a<|channel|>final", ""],
+     "<|end|>", "a<|constrain|>", "a<|channel|>final", "a<|<|reserved_200013|>", ""],
 )  # fmt: skip
 def test_header_fields_that_are_refused(tokenizer, field, text):
     message = say("assistant", **{field: text})
@@ -224,7 +224,7 @@ def test_header_fields_that_are_refused(tokenizer, field, text):
     "message",
     [
         say("tool", name="system"),
-        say("tool", name="user:bob"),
+        say("assistant", channel="a<b"),
         say("assistant", content_type="to=python"),
         say("assistant", content_type="<|constrain|><|constrain|>json"),
         say("assistant", content_type="<|constrain|> json"),
@@ -255,6 +255,18 @@ def test_good_headers_render_as_without_validation(tokenizer):
     conversation = Conversation.from_messages(messages)
     expected = render_conversation(tokenizer, conversation)
     assert render_conversation(tokenizer, conversation, VALIDATED) == expected
+
+
+@pytest.mark.parametrize("field", ["recipient", "content_type", "name"])
+@pytest.mark.parametrize("text", ["a<b", "<", "<|", "<|x|>", "<|end", "user:bob", "a:<b>"])
+def test_what_reads_back_the_same_is_not_refused(encoding, field, text):
+    role = "tool" if field == "name" else "assistant"
+    fields = {"name": None, "recipient": "f", "channel": "final", "content_type": "json"}
+    if role == "tool":
+        del fields["content_type"]
+    message = say(role, **{**fields, field: text})
+    ids = encoding.render(message, RenderOptions(validate_headers=True))
+    assert encoding.parse_messages_from_completion_tokens(ids) == [message]
 
 
 def test_headers_of_dropped_messages_are_not_validated(tokenizer):

@@ -138,6 +138,9 @@ def test_every_step_is_the_parsers(browser, show, encoding):
         slide(browser, stop)
         told = now(browser)
         assert harmony.StreamState[told["state"]] is parser.state
+        # A header is faint until it has been read.
+        n_unread = browser.run("document.querySelectorAll('article.unread').length")
+        assert n_unread == (parser.state is harmony.StreamState.HEADER)
         texts = [text for *_, text in browser.run(SHOWN)]
         done = ["".join(item.text for item in message.content) for message in parser.messages]
         assert texts[: len(done)] == done

@@ -23,7 +23,7 @@ from harmony.openai.dialogue import (
     text_of,
     texts_of,
 )
-from harmony.openai.fields import Field
+from harmony.openai.fields import Field, entries_given, given
 from harmony.openai.names import called_function
 from harmony.render import CALL
 
@@ -54,14 +54,10 @@ def conversation_from_chat(
         _READERS[_role(message)](dialogue, message)
     return dialogue.conversation(
         system,
-        _given(reasoning_effort, "reasoning_effort"),
-        functions_from([_function(tool) for tool in Field(tools or [], "tools").entries()]),
-        _given(response_format, "response_format"),
+        given(reasoning_effort, "reasoning_effort"),
+        functions_from([_function(tool) for tool in entries_given(tools, "tools")]),
+        given(response_format, "response_format"),
     )
-
-
-def _given(value: Any, path: str) -> Field | None:
-    return None if value is None else Field(value, path)
 
 
 def _role(message: Field) -> str:
@@ -149,7 +145,8 @@ def chat_request_from(conversation: Conversation) -> dict[str, Any]:
 
     `messages`, and `tools`, `reasoning_effort`, `response_format` and `system` if they are needed.
     Calls are numbered: `call_0`, `call_1`, ... Oddities of headers that a model wrote (a call on
-    the analysis channel, say) come out as they should have been.
+    the analysis channel, say) come out as they should have been. A conversation without a system
+    message comes back with one.
 
     Raises ConversionError, which names the message, for what a chat cannot hold: calls of the
     built-in tools, whose place is the Responses API, and namespaces other than functions.

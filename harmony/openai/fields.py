@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import reprlib
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
@@ -59,7 +61,8 @@ class Field:
         """A string that is valid Unicode."""
         if not isinstance(self.value, str):
             self._wrong("a string")
-        text = str(self.value)
+        # Not str(...), which gives an enumeration's name instead of its value.
+        text = str.__str__(self.value)
         try:
             text.encode()
         except UnicodeEncodeError as error:
@@ -72,15 +75,15 @@ class Field:
 
     def word(self, *words: str) -> str:
         """One of `words`."""
-        if self.value not in words:
+        if not isinstance(self.value, str) or self.value not in words:
             self._wrong(f"one of {', '.join(words)}")
-        return str(self.value)
+        return str.__str__(self.value)
 
     def json_text(self) -> str:
         """A string that is JSON, as it is."""
         text = self.text()
         try:
-            json.loads(text)
+            json.loads(text, parse_constant=_refuse_constant, parse_int=str)
         except ValueError as error:
             self.fail(f"is not JSON: {error}")
         except RecursionError:
@@ -97,11 +100,12 @@ class Field:
         if isinstance(self.value, str):
             return self.text()
         kind = self["type"]
-        if kind.value in _OTHER_PARTS:
-            kind.fail(f"the models read text only, and this is {_OTHER_PARTS[kind.value]}")
-        if kind.value not in _TEXT_PARTS:
+        name = kind.text()
+        if name in _OTHER_PARTS:
+            kind.fail(f"the models read text only, and this is {_OTHER_PARTS[name]}")
+        if name not in _TEXT_PARTS:
             kind._wrong("text")
-        return self["refusal" if kind.value == "refusal" else "text"].text()
+        return self["refusal" if name == "refusal" else "text"].text()
 
     def json_object(self) -> dict[str, Any]:
         """An object of JSON values, such as a schema: plain, finite, and not nested too deeply."""
@@ -117,7 +121,8 @@ class Field:
         if isinstance(value, str):
             return self.text()
         if isinstance(value, int):
-            return int(value)
+            # Rendering writes numbers as the reference does, which reads them as doubles.
+            return int(value) if abs(value) <= sys.float_info.max else self._wrong("a double")
         if isinstance(value, float):
             return float(value) if math.isfinite(value) else self._wrong("a finite number")
         if not depth:
@@ -130,7 +135,27 @@ class Field:
         return [entry._plain(depth - 1) for entry in self.entries()]
 
     def _wrong(self, expected: str) -> NoReturn:
-        shown = repr(self.value)
-        if len(shown) > 60:
-            shown = shown[:60] + "..."
-        self.fail(f"must be {expected}, not {shown}")
+        self.fail(f"must be {expected}, not {_shown(self.value)}")
+
+
+def given(value: Any, path: str) -> Field | None:
+    """An optional argument, or None if it is not there."""
+    return None if value is None else Field(value, path)
+
+
+def entries_given(value: Any, path: str) -> list[Field]:
+    """The entries of an optional argument that is a list."""
+    return [] if value is None else list(Field(value, path).entries())
+
+
+def _shown(value: Any) -> str:
+    """A value in an error: what is long or nested deeply is cut short."""
+    return _short.repr(value)
+
+
+_short = reprlib.Repr()
+_short.maxstring = _short.maxother = 60
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON value")

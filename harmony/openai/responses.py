@@ -23,7 +23,7 @@ from harmony.openai.dialogue import (
     text_of,
     texts_of,
 )
-from harmony.openai.fields import Field
+from harmony.openai.fields import Field, entries_given, given
 from harmony.openai.names import called_function, is_built_in
 
 # request -> conversation
@@ -65,18 +65,19 @@ def conversation_from_responses(
             else:
                 _READERS[kind](dialogue, item)
     functions = []
-    for tool in Field(tools or [], "tools").entries():
+    for tool in entries_given(tools, "tools"):
         kind = tool["type"].word("function", *_BUILT_IN_TOOLS)
         if kind == "function":
             functions.append((tool["name"], tool))
         else:
             system = SystemContent.new() if system is None else system.model_copy(deep=True)
             _BUILT_IN_TOOLS[kind](system)
+    about_reasoning, about_text = given(reasoning, "reasoning"), given(text, "text")
     return dialogue.conversation(
         system,
-        Field(reasoning or {}, "reasoning").get("effort"),
+        about_reasoning and about_reasoning.get("effort"),
         functions_from(functions),
-        Field(text or {}, "text").get("format"),
+        about_text and about_text.get("format"),
     )
 
 
@@ -139,8 +140,8 @@ def responses_request_from(conversation: Conversation) -> dict[str, Any]:
     """The arguments of `conversation_from_responses` that give `conversation` again.
 
     `input`, and `tools`, `reasoning`, `text` and `system` if they are needed. Items are as in
-    `responses_items_from`. Raises ConversionError, which names the message, for what such a request
-    cannot hold.
+    `responses_items_from`. A conversation without a system message comes back with one. Raises
+    ConversionError, which names the message, for what such a request cannot hold.
     """
     opening = opening_of(conversation)
     request: dict[str, Any] = {"input": _Items(opening.messages, strict=True).items}

@@ -300,6 +300,7 @@
         const [start, stop] = entry.span;
         if (entry.out) continue;
         article.classList.toggle("future", start >= position);
+        article.classList.toggle("unread", start < position && position < entry.headerStop);
         const length = lengthAt(entry, position);
         if (text.length !== length) text.data = entry.text.slice(0, length);
         if (spans)
