@@ -18,11 +18,14 @@ cdef extern from "_tier.h" nogil:
         UTF8_SLACK
     ctypedef struct ByteMasks:
         uint64_t upper, lower, number, space, blank, newline, wide, slash, apostrophe
+    ctypedef struct LetterMasks:
+        uint64_t upper, lower, caseless
     ctypedef struct Record:
         uint64_t word_0, word_1
     ctypedef struct Tier:
         void classify_bytes(const uint8_t* bytes, ByteMasks* masks) noexcept nogil
         uint64_t find_cjk(const uint8_t* bytes) noexcept nogil
+        void find_letters(const uint8_t* bytes, LetterMasks* letters) noexcept nogil
         size_t write_ends(uint64_t bits, Py_ssize_t base, Py_ssize_t* ends) noexcept nogil
         size_t look_up(
             const Record* records, int shift, const uint8_t* text, size_t n_readable,

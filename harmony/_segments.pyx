@@ -101,6 +101,25 @@ cdef inline uint64_t shift_in(uint64_t leads) noexcept nogil:
     return leads | leads << 1 | leads << 2
 
 
+cdef inline uint64_t add_letters(
+    Window* window, const uint8_t* bytes, int n_bytes,
+) noexcept nogil:
+    """Classify the letters of two bytes that need no table; returns which bytes are theirs."""
+    cdef LetterMasks letters
+    cdef uint64_t leads
+    cdef uint64_t whole = (ALL_BITS >> (WINDOW - n_bytes)) >> 1
+    tier.find_letters(bytes, &letters)
+    letters.upper &= whole
+    letters.lower &= whole
+    letters.caseless &= whole
+    window.upper |= letters.upper | letters.upper << 1
+    window.lower |= letters.lower | letters.lower << 1
+    window.caseless |= letters.caseless | letters.caseless << 1
+    leads = letters.upper | letters.lower | letters.caseless
+    window.inside |= leads << 1
+    return leads | leads << 1
+
+
 cdef inline void add_wide(
     Window* window, uint64_t wide, bint cuts, const uint64_t* cut_filter,
     const uint8_t* bytes, int n_bytes, bint ends_here,
@@ -121,6 +140,8 @@ cdef inline void add_wide(
     window.caseless = shift_in(groups[CJK])
     window.inside = window.caseless & ~groups[CJK]
     wide &= ~window.caseless
+    if wide:
+        wide &= ~add_letters(window, bytes, n_bytes)
     while wide:
         count_steps(1)
         at = lowest_bit(wide)

@@ -84,6 +84,11 @@ static uint64_t find_cjk_portable(const uint8_t *bytes) {
     return 0;       /* all are looked up one by one */
 }
 
+static void find_letters_portable(const uint8_t *bytes, LetterMasks *letters) {
+    (void)bytes;
+    letters->upper = letters->lower = letters->caseless = 0;    /* they are looked up, too */
+}
+
 static size_t write_ends_portable(uint64_t bits, ptrdiff_t base, ptrdiff_t *ends) {
     size_t n = 0;
     for (; bits; bits &= bits - 1) ends[n++] = base + lowest_bit(bits);
@@ -152,7 +157,8 @@ UTF8_OF_PORTABLE(utf8_of_ucs2_portable, uint16_t)
 UTF8_OF_PORTABLE(utf8_of_ucs4_portable, uint32_t)
 
 static const Tier portable_tier = {
-    classify_portable, find_cjk_portable, write_ends_portable, look_up_portable, write_ids_portable,
+    classify_portable, find_cjk_portable, find_letters_portable,
+    write_ends_portable, look_up_portable, write_ids_portable,
     utf8_of_latin1_portable, utf8_of_ucs2_portable, utf8_of_ucs4_portable,
 };
 
@@ -173,6 +179,37 @@ static const Tier portable_tier = {
                          | (IN(0x82, 0x82) >> 1 \
                             & (IN(0x80, 0x96) | IN(0x9D, 0x9F) | IN(0xA1, 0xBF)) >> 2) \
                          | (IN(0x83, 0x83) >> 1 & ~IN(0xBB, 0xBB) >> 2))))
+
+/* By the second byte; both may lie anywhere in their row.
+ *
+ *     upper       U+0400 ... 042F    D0 80 ... AF
+ *                 U+00C0 ... 00DE    C3 80 ... 9E but U+00D7, C3 97
+ *                 U+0391 ... 03A9    CE 91 ... A9 but U+03A2, CE A2
+ *     lower       U+0430 ... 045F    D0 B0 ... BF, D1 80 ... 9F
+ *                 U+00DF ... 00FF    C3 9F ... BF but U+00F7, C3 B7
+ *                 U+03AC ... 03CE    CE AC ... BF, CF 80 ... 8E
+ *     caseless    U+05D0 ... 05EA    D7 90 ... AA
+ *                 U+0620 ... 064A    D8 A0 ... BF, D9 80 ... 8A
+ */
+#define UPPER_LEADS(IN) ( \
+    (IN(0xD0, 0xD0) & IN(0x80, 0xAF) >> 1) \
+    | (IN(0xC3, 0xC3) & (IN(0x80, 0x9E) & ~IN(0x97, 0x97)) >> 1) \
+    | (IN(0xCE, 0xCE) & (IN(0x91, 0xA9) & ~IN(0xA2, 0xA2)) >> 1))
+#define LOWER_LEADS(IN) ( \
+    (IN(0xD0, 0xD0) & IN(0xB0, 0xBF) >> 1) | (IN(0xD1, 0xD1) & IN(0x80, 0x9F) >> 1) \
+    | (IN(0xC3, 0xC3) & (IN(0x9F, 0xBF) & ~IN(0xB7, 0xB7)) >> 1) \
+    | (IN(0xCE, 0xCE) & IN(0xAC, 0xBF) >> 1) | (IN(0xCF, 0xCF) & IN(0x80, 0x8E) >> 1))
+#define CASELESS_LEADS(IN) ( \
+    (IN(0xD7, 0xD7) & IN(0x90, 0xAA) >> 1) \
+    | (IN(0xD8, 0xD8) & IN(0xA0, 0xBF) >> 1) | (IN(0xD9, 0xD9) & IN(0x80, 0x8A) >> 1))
+#define FIND_LETTERS(IN, letters) do { \
+    letters->upper = letters->lower = letters->caseless = 0; \
+    if (IN(0xC3, 0xD9)) { \
+        letters->upper = UPPER_LEADS(IN); \
+        letters->lower = LOWER_LEADS(IN); \
+        letters->caseless = CASELESS_LEADS(IN); \
+    } \
+} while (0)
 
 /* --- AVX2 --- */
 
@@ -211,11 +248,19 @@ static uint64_t find_cjk_avx2(const uint8_t *bytes) {
 #define IN(low, high) \
     BITS_256(IN_256(a, low, high), IN_256(b, low, high))
     return CJK_LEADS(IN);
+}
+
+__attribute__((target("avx2")))
+static void find_letters_avx2(const uint8_t *bytes, LetterMasks *letters) {
+    __m256i a = _mm256_loadu_si256((const __m256i *)bytes);
+    __m256i b = _mm256_loadu_si256((const __m256i *)(bytes + 32));
+    FIND_LETTERS(IN, letters);
 #undef IN
 }
 
 static const Tier avx2_tier = {
-    classify_avx2, find_cjk_avx2, write_ends_portable, look_up_portable, write_ids_portable,
+    classify_avx2, find_cjk_avx2, find_letters_avx2,
+    write_ends_portable, look_up_portable, write_ids_portable,
     utf8_of_latin1_portable, utf8_of_ucs2_portable, utf8_of_ucs4_portable,
 };
 
@@ -246,6 +291,11 @@ AVX512 static uint64_t find_cjk_avx512(const uint8_t *bytes) {
     __m512i all = _mm512_loadu_si512(bytes);
 #define IN(low, high) ((uint64_t)IN_512(all, low, high))
     return CJK_LEADS(IN);
+}
+
+AVX512 static void find_letters_avx512(const uint8_t *bytes, LetterMasks *letters) {
+    __m512i all = _mm512_loadu_si512(bytes);
+    FIND_LETTERS(IN, letters);
 #undef IN
 }
 
@@ -449,7 +499,8 @@ AVX512 static uint8_t *utf8_of_ucs4_avx512(const uint32_t *text, size_t n, uint8
 }
 
 static const Tier avx512_tier = {
-    classify_avx512, find_cjk_avx512, write_ends_avx512, look_up_avx512, write_ids_avx512,
+    classify_avx512, find_cjk_avx512, find_letters_avx512,
+    write_ends_avx512, look_up_avx512, write_ids_avx512,
     utf8_of_latin1_avx512, utf8_of_ucs2_avx512, utf8_of_ucs4_avx512,
 };
 

@@ -45,6 +45,11 @@ typedef struct {
     uint64_t slash, apostrophe;
 } ByteMasks;
 
+/* First bytes of letters of two bytes. */
+typedef struct {
+    uint64_t upper, lower, caseless;
+} LetterMasks;
+
 /* What a cache of short segments holds: as in rank_tables.py, with room for two ids. */
 typedef struct {
     uint64_t word_0, word_1;
@@ -68,6 +73,10 @@ typedef struct {
     /* Of 64 bytes, the first bytes of most Chinese, Japanese and Korean letters (three bytes each,
      * none of them has a case). Bytes 62 and 63 count as such without a look at what follows. */
     uint64_t (*find_cjk)(const uint8_t *bytes);
+
+    /* Of 64 bytes, the first bytes of the commonest letters of two bytes: Cyrillic, Greek, those of
+     * Latin-1, Hebrew, Arabic. The last byte is none of them. */
+    void (*find_letters)(const uint8_t *bytes, LetterMasks *letters);
 
     /* Bits -> positions: `base` + that of each bit that is set; returns how many. */
     size_t (*write_ends)(uint64_t bits, ptrdiff_t base, ptrdiff_t *ends);
