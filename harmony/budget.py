@@ -16,6 +16,7 @@ import numpy as np
 from harmony.encoding import load_harmony_encoding
 from harmony.errors import RenderError
 from harmony.messages import Conversation, Message, RenderConversationConfig, Role
+from harmony.parsed import recipients_answered_by
 from harmony.render import analysis_left_out, analysis_policy
 
 # `<|start|>` and the role, an id each.
@@ -93,20 +94,13 @@ def _units(messages: Sequence[Message]) -> list[list[int]]:
     units: list[list[int]] = []
     waiting: defaultdict[str, deque[list[int]]] = defaultdict(deque)
     for index, message in enumerate(messages):
-        if message.author.role is Role.TOOL and (calls := _answered(waiting, message.author.name)):
-            calls.popleft().append(index)
-            continue
+        if message.author.role is Role.TOOL:
+            answered = recipients_answered_by(message.author.name, waiting)
+            if calls := next(filter(None, map(waiting.get, answered)), None):
+                calls.popleft().append(index)
+                continue
         unit = [index]
         units.append(unit)
         if message.author.role is Role.ASSISTANT and message.recipient is not None:
             waiting[message.recipient].append(unit)
     return units
-
-
-def _answered(waiting: dict[str, deque[list[int]]], name: str | None) -> deque[list[int]] | None:
-    """The calls that a tool's message may be the result of. A built-in tool may answer in the name
-    of its namespace."""
-    for recipient, calls in waiting.items():
-        if calls and (recipient == name or recipient.startswith(f"{name}.")):
-            return calls
-    return None

@@ -28,6 +28,13 @@ def is_call(role: Role, recipient: str | None) -> bool:
     return recipient.partition(".")[0] not in _BUILT_IN_TOOLS
 
 
+def recipients_answered_by(tool: str | None, recipients: Iterable[str]) -> list[str]:
+    """Those of `recipients` whose call a message of `tool` may be the result of, likeliest first:
+    a built-in tool may answer in the name of its namespace."""
+    answered = [r for r in recipients if r == tool or r.startswith(f"{tool}.")]
+    return sorted(answered, key=lambda recipient: recipient != tool)
+
+
 class ParsedMessage(Message):
     """A message that a parser read.
 

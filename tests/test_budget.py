@@ -97,6 +97,20 @@ def test_a_tool_may_answer_in_the_name_of_its_namespace():
     assert harmony.fit(conversation, 20).messages == [asked("two")]
 
 
+def test_a_result_belongs_to_the_call_of_its_own_name():
+    messages = [
+        chats.built_in_call("a.b.c", "{}"),
+        chats.built_in_call("a.b", "{}"),
+        chats.built_in_result("a.b", "1"),
+        asked("two"),
+    ]
+    limit = 30
+    fitting = harmony.fit(
+        Conversation.from_messages(messages), limit, keep=lambda message, index: index == 1
+    )
+    assert fitting.messages == messages[1:]
+
+
 def test_what_is_kept_may_cost_more_when_an_answer_is_dropped(encoding):
     thought = chats.message(Role.ASSISTANT, "well " * 100, "analysis")
     answer = chats.message(Role.ASSISTANT, "answer", "final")

@@ -173,7 +173,12 @@ def test_nobody_reads_any_more(tmp_path):
 
 def test_ctrl_c_ends_with_130():
     command = ["parse", "--recover", "--follow", "--role", "assistant"]
-    with harmony_process(*command, stdin=subprocess.PIPE) as process:
+    # Where the tests run in the background, SIGINT is ignored, and children inherit that.
+    with harmony_process(
+        *command,
+        stdin=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:
         process.stdin.write("200005 17196 200008\n13225\n")
         process.stdin.flush()
         assert process.stdout.readline()  # it is up and waits for more

@@ -25,6 +25,7 @@ from harmony.openai.dialogue import (
 )
 from harmony.openai.fields import Field, entries_given, given
 from harmony.openai.names import called_function, is_built_in
+from harmony.parsed import recipients_answered_by
 
 # request -> conversation
 
@@ -259,14 +260,12 @@ class _Items:
 
     def _add_result(self, message: Message, path: str) -> None:
         name = message.author.name or ""
-        # A built-in tool may answer in the name of its namespace.
-        for recipient, waiting in self._waiting.items():
-            if waiting and (recipient == name or recipient.startswith(name + ".")):
-                item = waiting.popleft()
-                break
-        else:
+        answered = recipients_answered_by(name, self._waiting)
+        waiting = next(filter(None, map(self._waiting.get, answered)), None)
+        if waiting is None:
             self._refuse(path, f"no call of {name!r} waits for this result")
             return
+        item = waiting.popleft()
         texts = texts_of(message, path)
         if item["type"] != "function_call":
             builtin.add_result(item, texts)
