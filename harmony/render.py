@@ -11,7 +11,7 @@ written by the same code.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, get_args
 
 from harmony import wire
@@ -130,9 +130,7 @@ def render_conversation_for_completion(
     if continue_final_message:
         return _without_end(tokenizer, conversation, next_turn_role, config)
     opening = opening_of(conversation, next_turn_role, config)
-    ids = render_messages(tokenizer, conversation, config)[1]
-    ids += opening
-    return ids
+    return render_messages(tokenizer, conversation, config, opening)[1]
 
 
 def _without_end(
@@ -204,9 +202,10 @@ def _refuse_role(conversation: Any, role: Any, config: Any) -> NoReturn:
 
 
 def render_messages(
-    tokenizer: Tokenizer, conversation: Any, config: Any
+    tokenizer: Tokenizer, conversation: Any, config: Any, opening: Sequence[int] = ()
 ) -> tuple[list[Message], list[int]]:
-    """The messages, plain if the conversation was not, and the ids of those that are kept."""
+    """The messages, plain if the conversation was not, and the ids of those that are kept, with
+    `opening` behind them."""
     writer = _Writer(tokenizer, schema_depth=118)
     policy = analysis_policy(config)
     if config is not None:
@@ -215,14 +214,14 @@ def render_messages(
         if type(conversation) is Conversation:
             messages = conversation.__dict__["messages"]
             if type(messages) is list:
-                return messages, writer.conversation_ids(messages, policy)
+                return messages, writer.conversation_ids(messages, policy, opening)
     except _NOT_PLAIN:
         pass
     wire.refuse_enormous(getattr(conversation, "messages", ()))
     text = wire.json_of(conversation, "conversation")
     messages = wire.read_conversation(text, writer.exact_numbers)
     writer.trust()
-    return messages, writer.conversation_ids(messages, policy)
+    return messages, writer.conversation_ids(messages, policy, opening)
 
 
 def analysis_policy(config: Any) -> str:
@@ -324,7 +323,9 @@ class _Writer:
         self.out = out = self.tokenizer._id_writer()
         return out
 
-    def conversation_ids(self, messages: list[Message], policy: str) -> list[int]:
+    def conversation_ids(
+        self, messages: list[Message], policy: str, opening: Sequence[int]
+    ) -> list[int]:
         self.messages = messages
         self.has_function_tools = None
         left_out = analysis_left_out(messages, policy)
@@ -343,6 +344,8 @@ class _Writer:
             if len(out) > next_pause:
                 time.sleep(_SHORTEST_SLEEP)
                 next_pause = len(out) + _IDS_BETWEEN_PAUSES
+        for token in opening:
+            out.token(token)
         return out.to_list()
 
     def write_message(self, message: Message, index: int | None) -> None:

@@ -241,10 +241,9 @@ def _render(
     opening = []
     if next_turn_role is not None:
         opening = render.opening_of(conversation, next_turn_role, config)
-    messages, ids = render.render_messages(tokenizer, conversation, config)
+    messages, ids = render.render_messages(tokenizer, conversation, config, opening)
     if for_training:
         render.end_for_training(messages, ids)
-    ids += opening
     return messages, ids
 
 
