@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 from test_public_names import MODULE
 
 from harmony.cli import main
@@ -54,12 +55,11 @@ def commands_of_pages():
 
 
 def commands_of_help():
-    for name in [None, *main.list_commands(None)]:
-        command = main.get_command(None, name) if name else main
-        text = command.get_help(click.Context(command, info_name=name))
+    for name in ["", *main.list_commands(click.Context(main))]:
+        text = CliRunner().invoke(main, [*filter(None, [name]), "--help"]).output
         _, _, examples = text.partition("Examples:\n")
         for line in examples.partition("\n\n")[0].splitlines():
-            yield f"harmony {name or ''} --help", line.strip()
+            yield f"harmony {name} --help", line.strip()
 
 
 @pytest.fixture
