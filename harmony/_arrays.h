@@ -32,12 +32,12 @@ static PyObject *array_over(uint32_t *ids, Py_ssize_t n_ids, PyObject *owner) {
     return array;
 }
 
-/* Whether `value` is an array of what ids are here: uint32, 1-D, one after another. */
+/* Whether `value` is an array of what ids are here: uint32, 1-D, one after another, aligned. */
 static int is_plain_array(PyObject *value) {
     if (!PyArray_Check(value)) return 0;
     PyArrayObject *array = (PyArrayObject *)value;
     return PyArray_TYPE(array) == NPY_UINT32 && PyArray_NDIM(array) == 1
-           && PyArray_IS_C_CONTIGUOUS(array) && PyArray_ISNOTSWAPPED(array);
+           && PyArray_ISCARRAY_RO(array);
 }
 
 static const uint32_t *array_ids(PyObject *array) {

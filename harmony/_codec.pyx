@@ -78,7 +78,7 @@ cdef enum:
     # Ids put into a list between two moments in which other threads may run: a power of two. Such
     # a moment takes longer than 10,000 ids do.
     IDS_BETWEEN_TURNS = 1 << 15
-    # A text has fewer ids than that, as a rule.
+    # Most texts have more bytes for each id.
     BYTES_PER_ID = 3
     # Arrays of more ids own the memory that the ids were written to; less is copied faster.
     COPIED_IDS = 1024

@@ -89,6 +89,8 @@ def test_decoding_takes_every_kind_of_int(tokenizer):
     for kind in (np.uint32, np.int64, ">u4", "<u8"):
         strided = np.array([24912, 1, 24912, 1], kind)[::2]
         assert tokenizer.decode(strided) == "hellohello"
+    unaligned = np.frombuffer(b"x" + np.array([24912] * 2, np.uint32).tobytes(), np.uint32, 2, 1)
+    assert tokenizer.decode(unaligned) == "hellohello"
     assert tokenizer.decode([True]) == tokenizer.decode([1])
     for wrong in (2**30, 2**32 - 1):
         with pytest.raises(harmony.HarmonyError, match=str(wrong)):
