@@ -4,12 +4,18 @@ HARMONY_EXAMPLES          multiplies every number of random examples (see scale.
 HARMONY_REQUIRE_ORACLE=1  a missing official package is a failure instead of a skip (see oracles.py)
 """
 
+import signal
+
 import hypothesis
 import oracles
 import pytest
 from scale import scaled
 
 import harmony
+
+# Tests of Ctrl-C start processes of their own. Background jobs of a shell ignore that signal, and
+# so would what they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No deadline: a slow machine or the debug build is no failure. The health check that looks at the
 # clock goes with it.
