@@ -33,6 +33,11 @@ cdef struct Sink:
     int64_t next_look   # when to look at signals again, in milliseconds; 0: not begun
 
 
+cdef extern from "_pairs.h" nogil:
+    ctypedef struct PairLine:
+        uint8_t elsewhere
+
+
 cdef struct Tables:
     # Pointers into the arrays that rank_tables.py describes, and their lengths.
     const uint8_t* token_bytes
@@ -51,6 +56,8 @@ cdef struct Tables:
     const uint64_t* long_slots
     uint64_t n_long_slots
     int long_shift
+    const PairLine* pair_lines
+    uint64_t n_pair_lines               # 0: all pairs are in pair_slots
     const uint64_t* pair_slots
     uint64_t n_pair_slots
     int pair_shift

@@ -45,6 +45,14 @@ cdef extern from "_tier.h" nogil:
     enum:
         RECORD_KEY                  # the bits of a record's second word beside its ids
 
+cdef extern from "_pairs.h" nogil:
+    enum:
+        PAIR_ID_BITS
+    uint64_t hash_of_pair(uint32_t left, uint32_t right) noexcept
+    size_t line_of_hash(uint64_t hash, uint64_t n_lines) noexcept
+    bint may_be_elsewhere(const PairLine* line, uint64_t hash) noexcept
+    uint32_t merged_in_line(const PairLine* line, uint64_t hash, uint32_t none) noexcept
+
 cdef extern from "Python.h":
     int PyErr_CheckSignals() noexcept       # unlike Cython's own, leaves the exception set
 
@@ -128,8 +136,8 @@ cdef bint must_stop(Sink* sink) noexcept nogil:
 
 # --- tables -------------------------------------------------------------------------------------
 
-cdef inline uint32_t find_pair(const Tables* t, uint32_t left, uint32_t right) noexcept nogil:
-    """Id of the token that merging these two makes, or NO_ID."""
+cdef uint32_t find_in_slots(const Tables* t, uint32_t left, uint32_t right) noexcept nogil:
+    """The same, of a pair that is in no line."""
     cdef uint64_t key = (<uint64_t>left) << ID_BITS | right
     cdef uint64_t value = key * MULTIPLIER_2
     cdef uint64_t at = value >> t.filter_shift
@@ -146,6 +154,25 @@ cdef inline uint32_t find_pair(const Tables* t, uint32_t left, uint32_t right) n
         if slot == EMPTY_SLOT:
             return NO_ID
         at = (at + 1) & (t.n_pair_slots - 1)
+
+
+cdef inline uint32_t find_pair(const Tables* t, uint32_t left, uint32_t right) noexcept nogil:
+    """Id of the token that merging these two makes, or NO_ID."""
+    cdef const PairLine* line
+    cdef uint64_t hash
+    cdef size_t at
+    if t.n_pair_lines:
+        count_steps(1)
+        hash = hash_of_pair(left, right)
+        at = line_of_hash(hash, t.n_pair_lines)
+        check_index(at, t.n_pair_lines, "the lines of pairs")
+        line = t.pair_lines + at
+        if not may_be_elsewhere(line, hash):
+            return merged_in_line(line, hash, NO_ID)
+        at = merged_in_line(line, hash, NO_ID)
+        if at != NO_ID:
+            return <uint32_t>at
+    return find_in_slots(t, left, right)
 
 
 cdef void make_careful_key(
@@ -758,6 +785,7 @@ cdef class RankTables:
         cdef Tables* t = &self.tables
         cdef const uint8_t[::1] token_bytes = arrays["token_bytes"]
         cdef const uint8_t[::1] short_tokens
+        cdef const uint8_t[::1] pair_lines
         cdef const uint64_t[::1] cut_filter
         cdef Py_ssize_t n_ids = len(arrays["token_starts"]) - 1
         cdef Py_ssize_t i
@@ -787,6 +815,13 @@ cdef class RankTables:
         t.short_records = u64_pointer(arrays, "short_records", t.n_short_buckets, &t.short_shift)
         t.n_long_slots = len(arrays["long_slots"])
         t.long_slots = u64_pointer(arrays, "long_slots", t.n_long_slots, &t.long_shift)
+        t.n_pair_lines = len(arrays["pair_lines"])
+        if t.n_pair_lines:
+            pair_lines = arrays["pair_lines"].reshape(-1)
+            if (n_ids >> PAIR_ID_BITS or t.n_pair_lines >> PAIR_ID_BITS
+                    or pair_lines.shape[0] != <Py_ssize_t>(t.n_pair_lines * sizeof(PairLine))):
+                raise VocabularyError("table pair_lines does not have lines of 64 bytes")
+            t.pair_lines = <const PairLine*>&pair_lines[0]
         t.n_pair_slots = len(arrays["pair_slots"])
         t.pair_slots = u64_pointer(arrays, "pair_slots", t.n_pair_slots, &t.pair_shift)
         t.n_filter_words = len(arrays["pair_filter"])

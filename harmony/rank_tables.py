@@ -24,7 +24,13 @@ short_records   uint64 [buckets, 4, 2]     tokens of at most 11 bytes: (bytes 0-
                                            (bytes 8-10 | length << 24 | id << 28 | ~0 << 46);
                                            0, 0: empty. None at all if ids need over 18 bits
 long_slots      uint64 [slots]             other tokens: hash & 0xFFFFFFFF << 32 | id; ~0: empty
-pair_slots      uint64 [slots]             left id << 42 | right id << 21 | merged id; ~0: empty
+pair_lines      uint8 [lines, 64] or       12 pairs of two tokens and the token they merge into:
+                [0, 64]                    uint32 [12], 14 bits of the pair's hash and the merged
+                                           id, uint8 [12], 8 more bits of the hash; from the left,
+                                           then zeros; then a byte with bit (hash & 7) set for
+                                           each pair that had no room and is in pair_slots
+pair_slots      uint64 [slots]             pairs that are in no line:
+                                           left id << 42 | right id << 21 | merged id; ~0: empty
 pair_filter     uint64 [words]             one bit for each value of the top bits of a pair's hash,
                                            set if some pair has it: most pairs asked for are none
 split_left      uint32 [n_ids] or [0]      left half of the one merge that makes the token; a
@@ -39,7 +45,7 @@ cut_filter      uint64 [4096] or [0]       one bit for each hash of two characte
                                            may hold the border between them
 ==============  =========================  =========================================================
 
-The last seven are only made when the one merge of every token is given: they serve shortcuts for
+pair_lines and the last seven are only made when the one merge of every token is given: they serve shortcuts for
 o200k; scripts/make_rank_tables.py proves what these rest on.
 """
 
@@ -60,12 +66,16 @@ NO_RECORD_ID = 2**RECORD_ID_BITS - 1
 IS_LONG = 255  # in place of the length of a token that has more than 15 bytes
 BUCKET = 4  # short records in a bucket: 64 bytes, one cache line
 CUT_BITS = 18  # log2 of the bits of the cut filter
+PAIR_ID_BITS = 18  # of each of the two ids of a pair in a line
+PAIRS_IN_LINE = 12  # there is room for
+PAIRS_PER_LINE = 9.75  # on average: 3 % of them have to go to the slots
 FILTER_PAIRS_PER_WORD = 9  # at 70 %: at most one bit in ten is set
 EMPTY_SLOT = 0xFFFFFFFFFFFFFFFF
 
 # Odd multipliers that spread bits well; _bpe.pyx uses the same.
 MULTIPLIER_1 = 0x9E3779B97F4A7C15
 MULTIPLIER_2 = 0xC2B2AE3D27D4EB4F
+PAIR_MULTIPLIER = 0x9E3779B97
 _MASK_64 = 0xFFFFFFFFFFFFFFFF
 
 # Where pieces are cut: between two characters of the same group. These are the scripts that do not
@@ -101,6 +111,9 @@ def build_rank_tables(
         pairs = _all_splits(id_of)
     else:
         pairs = [(*pair, merged) for merged, pair in final_pairs.items()]
+    lines, others = _pair_lines(pairs if final_pairs else [])
+    if final_pairs is None:
+        others = pairs
     tables: Tables = {
         "token_bytes": np.frombuffer(b"".join(tokens), dtype=np.uint8),
         "token_starts": starts,
@@ -110,8 +123,9 @@ def build_rank_tables(
         "border_ranks": _border_ranks(tokens),
         "short_records": _short_records(id_of, short_length),
         "long_slots": _long_slots(id_of, short_length),
-        "pair_slots": _pair_slots(pairs),
-        "pair_filter": _pair_filter(pairs),
+        "pair_lines": lines,
+        "pair_slots": _pair_slots(others),
+        "pair_filter": _pair_filter(others),
     }
     tables.update(_long_piece_tables(tokens, id_of, final_pairs))
     tables["character_ids"] = _character_ids(id_of if final_pairs else {})
@@ -265,6 +279,36 @@ def _pair_filter(pairs: list[tuple[int, int, int]]) -> np.ndarray:
     keys, _ = _keys_and_merged(pairs)
     bits[(keys * np.uint64(MULTIPLIER_2)) >> np.uint64(64 - (n_bits.bit_length() - 1))] = 1
     return np.packbits(bits, bitorder="little").view("<u8").astype(np.uint64)
+
+
+def _pair_lines(
+    pairs: list[tuple[int, int, int]],
+) -> tuple[np.ndarray, list[tuple[int, int, int]]]:
+    """Lines of pairs, and the pairs that are in none.
+
+    The hash of a pair is its two ids, mixed so that they could be found again. A line has all pairs
+    of a range of hashes, which differ in the low 22 bits as long as there are 2**14 lines.
+    """
+    line_type = np.dtype([("low", "u4", PAIRS_IN_LINE), ("high", "u1", PAIRS_IN_LINE + 4)])
+    n_lines = int(len(pairs) / PAIRS_PER_LINE)
+    left, right, merged = np.array(pairs, dtype=np.uint64).reshape(-1, 3).T
+    if n_lines < 2 ** (2 * PAIR_ID_BITS - 22) or merged.max() >> np.uint64(PAIR_ID_BITS):
+        return np.empty((0, line_type.itemsize), dtype=np.uint8), pairs
+    hashes = (left << np.uint64(PAIR_ID_BITS) | right) * np.uint64(PAIR_MULTIPLIER)
+    hashes &= np.uint64(2 ** (2 * PAIR_ID_BITS) - 1)
+    line = (hashes * np.uint64(n_lines) >> np.uint64(2 * PAIR_ID_BITS)).astype(np.int64)
+    order = np.argsort(line, kind="stable")
+    place = np.empty(len(pairs), dtype=np.int64)
+    place[order] = np.arange(len(pairs)) - np.searchsorted(line[order], line[order])
+    fits = place < PAIRS_IN_LINE
+    lines = np.zeros(n_lines, dtype=line_type)
+    at = line[fits], place[fits]
+    low = (hashes & np.uint64(0x3FFF)) << np.uint64(PAIR_ID_BITS) | merged
+    lines["low"][at] = low[fits]
+    lines["high"][at] = (hashes >> np.uint64(14) & np.uint64(0xFF))[fits]
+    elsewhere = (1 << (hashes[~fits] & np.uint64(7)).astype(np.uint8)).astype(np.uint8)
+    np.bitwise_or.at(lines["high"][:, PAIRS_IN_LINE], line[~fits], elsewhere)
+    return lines.view(np.uint8).reshape(n_lines, -1), [pairs[i] for i in np.flatnonzero(~fits)]
 
 
 def _pair_slots(pairs: list[tuple[int, int, int]]) -> np.ndarray:
