@@ -1,13 +1,17 @@
 /* Pairs of tokens in lines of 64 bytes, one line for all pairs of a range of hashes, so that a
  * look-up waits for memory once. rank_tables.py makes the lines and says what is in them.
  *
- * Vectors of 16 bytes belong to every x86-64 processor: this needs no look at run time.
+ * Vectors of 16 bytes belong to every x86-64 processor: this needs no look at run time. The debug
+ * build does without, so that the tests see the loop for other processors too.
  */
 #pragma once
 #include "_memory.h"
 
-#if defined(__SSE2__)
+#if defined(__SSE2__) && defined(__GNUC__) && !HARMONY_BUILD_IS_DEBUG
+#define HARMONY_SSE2 1
 #include <emmintrin.h>
+#else
+#define HARMONY_SSE2 0
 #endif
 
 /* The same as in rank_tables.py. */
@@ -46,7 +50,7 @@ static inline int may_be_elsewhere(const PairLine *line, uint64_t hash) {
 static inline uint32_t merged_in_line(const PairLine *line, uint64_t hash, uint32_t none) {
     const uint32_t low = hash & 0x3FFF;
     const uint8_t high = hash >> 14 & 0xFF;
-#if defined(__SSE2__)
+#if HARMONY_SSE2
     const __m128i *lows = (const __m128i *)line;
     const __m128i wanted = _mm_set1_epi32((int)low);
 #define IS_LOW(k) _mm_cmpeq_epi32(_mm_srli_epi32(_mm_loadu_si128(lows + (k)), PAIR_ID_BITS), wanted)

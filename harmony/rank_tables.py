@@ -45,8 +45,8 @@ cut_filter      uint64 [4096] or [0]       one bit for each hash of two characte
                                            may hold the border between them
 ==============  =========================  =========================================================
 
-pair_lines and the last seven are only made when the one merge of every token is given: they serve shortcuts for
-o200k; scripts/make_rank_tables.py proves what these rest on.
+pair_lines and the last seven are only made when the one merge of every token is given: they serve
+shortcuts for o200k; scripts/make_rank_tables.py proves what these rest on.
 """
 
 from __future__ import annotations
