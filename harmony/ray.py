@@ -9,9 +9,8 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Literal
 
-import pyarrow as pa  # type: ignore[import-untyped]
-
-from harmony import rows
+# The first of these says what to install where pyarrow is missing.
+from harmony import arrow, rows
 from harmony.datasets import make_encoder
 from harmony.errors import DatasetError
 from harmony.shards import column_arrays, schema
@@ -56,8 +55,8 @@ def encode(
 
 
 def _encode_block(
-    block: pa.Table, encoder: rows.Texts | rows.Conversations, on_bad_row: str
-) -> pa.Table:
+    block: arrow.pa.Table, encoder: rows.Texts | rows.Conversations, on_bad_row: str
+) -> arrow.pa.Table:
     for name in encoder.columns:
         if name not in block.schema.names:
             raise DatasetError(
@@ -71,5 +70,5 @@ def _encode_block(
         for reject in encoded.rejects if on_bad_row == "stop" else []:
             raise DatasetError(f"{reject.error}, in the row {reject.content[:_SHOWN]}")
         columns = column_arrays(encoded.batch, encoded.loss_mask)
-        encoded_batches.append(pa.RecordBatch.from_arrays(columns, schema=schema(has_mask)))
-    return pa.Table.from_batches(encoded_batches, schema(has_mask))
+        encoded_batches.append(arrow.pa.RecordBatch.from_arrays(columns, schema=schema(has_mask)))
+    return arrow.pa.Table.from_batches(encoded_batches, schema(has_mask))

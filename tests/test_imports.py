@@ -76,3 +76,18 @@ def test_the_tables_are_one_mapped_file_that_processes_share():
 
 def test_load_returns_the_same_tables(encoding):
     assert harmony.load_harmony_encoding("HarmonyGptOss") is encoding
+
+
+@pytest.mark.parametrize("module", ["arrow", "datasets", "ray"])
+def test_without_pyarrow_the_error_says_what_to_install(module):
+    printed = run(
+        f"""
+import sys
+sys.modules["pyarrow"] = None
+try:
+    import harmony.{module}
+except ImportError as error:
+    print(error)
+"""
+    )
+    assert "pip install 'cyharmony[datasets]'" in printed
