@@ -9,14 +9,15 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Literal
 
-# The first of these says what to install where pyarrow is missing.
-from harmony import arrow, rows
+# arrow comes first: it says what to install where there is no pyarrow.
+from harmony import arrow, rows  # noqa: F401
 from harmony.datasets import make_encoder
 from harmony.errors import DatasetError
 from harmony.shards import column_arrays, schema
 from harmony.sources import Chunk, Position
 
 if TYPE_CHECKING:
+    import pyarrow as pa  # type: ignore[import-untyped]
     import ray.data
 
     from harmony.messages import RenderConversationConfig
@@ -55,8 +56,10 @@ def encode(
 
 
 def _encode_block(
-    block: arrow.pa.Table, encoder: rows.Texts | rows.Conversations, on_bad_row: str
-) -> arrow.pa.Table:
+    block: pa.Table, encoder: rows.Texts | rows.Conversations, on_bad_row: str
+) -> pa.Table:
+    import pyarrow as pa
+
     for name in encoder.columns:
         if name not in block.schema.names:
             raise DatasetError(
@@ -70,5 +73,5 @@ def _encode_block(
         for reject in encoded.rejects if on_bad_row == "stop" else []:
             raise DatasetError(f"{reject.error}, in the row {reject.content[:_SHOWN]}")
         columns = column_arrays(encoded.batch, encoded.loss_mask)
-        encoded_batches.append(arrow.pa.RecordBatch.from_arrays(columns, schema=schema(has_mask)))
-    return arrow.pa.Table.from_batches(encoded_batches, schema(has_mask))
+        encoded_batches.append(pa.RecordBatch.from_arrays(columns, schema=schema(has_mask)))
+    return pa.Table.from_batches(encoded_batches, schema(has_mask))
