@@ -35,7 +35,7 @@ cdef struct Sink:
 
 cdef extern from "_pairs.h" nogil:
     ctypedef struct PairLine:
-        uint8_t elsewhere
+        pass
 
 
 cdef struct Tables:

@@ -137,7 +137,7 @@ cdef bint must_stop(Sink* sink) noexcept nogil:
 # --- tables -------------------------------------------------------------------------------------
 
 cdef uint32_t find_in_slots(const Tables* t, uint32_t left, uint32_t right) noexcept nogil:
-    """The same, of a pair that is in no line."""
+    """What `find_pair` returns for a pair that is in no line."""
     cdef uint64_t key = (<uint64_t>left) << ID_BITS | right
     cdef uint64_t value = key * MULTIPLIER_2
     cdef uint64_t at = value >> t.filter_shift
@@ -161,17 +161,17 @@ cdef inline uint32_t find_pair(const Tables* t, uint32_t left, uint32_t right) n
     cdef const PairLine* line
     cdef uint64_t hash
     cdef size_t at
+    cdef uint32_t merged
     if t.n_pair_lines:
         count_steps(1)
         hash = hash_of_pair(left, right)
         at = line_of_hash(hash, t.n_pair_lines)
         check_index(at, t.n_pair_lines, "the lines of pairs")
         line = t.pair_lines + at
-        if not may_be_elsewhere(line, hash):
-            return merged_in_line(line, hash, NO_ID)
-        at = merged_in_line(line, hash, NO_ID)
-        if at != NO_ID:
-            return <uint32_t>at
+        merged = merged_in_line(line, hash, NO_ID)
+        # In this order: what is seldom true comes before what is hard to guess.
+        if not may_be_elsewhere(line, hash) or merged != NO_ID:
+            return merged
     return find_in_slots(t, left, right)
 
 

@@ -108,12 +108,9 @@ def build_rank_tables(
     starts = np.zeros(len(tokens) + 1, dtype=np.uint32)
     np.cumsum(lengths, out=starts[1:])
     if final_pairs is None:
-        pairs = _all_splits(id_of)
+        lines, others = _pair_lines([])[0], _all_splits(id_of)
     else:
-        pairs = [(*pair, merged) for merged, pair in final_pairs.items()]
-    lines, others = _pair_lines(pairs if final_pairs else [])
-    if final_pairs is None:
-        others = pairs
+        lines, others = _pair_lines([(*pair, merged) for merged, pair in final_pairs.items()])
     tables: Tables = {
         "token_bytes": np.frombuffer(b"".join(tokens), dtype=np.uint8),
         "token_starts": starts,
@@ -268,15 +265,17 @@ def _long_slots(id_of: dict[bytes, int], short_length: int) -> np.ndarray:
     return slots
 
 
-def _keys_and_merged(pairs: list[tuple[int, int, int]]) -> tuple[np.ndarray, np.ndarray]:
+def _keys_and_merged(
+    pairs: list[tuple[int, int, int]], id_bits: int
+) -> tuple[np.ndarray, np.ndarray]:
     left, right, merged = np.array(pairs, dtype=np.uint64).reshape(-1, 3).T
-    return left << np.uint64(ID_BITS) | right, merged
+    return left << np.uint64(id_bits) | right, merged
 
 
 def _pair_filter(pairs: list[tuple[int, int, int]]) -> np.ndarray:
     n_bits = 64 * _table_size(max(1, len(pairs)), FILTER_PAIRS_PER_WORD)
     bits = np.zeros(n_bits, dtype=np.uint8)
-    keys, _ = _keys_and_merged(pairs)
+    keys, _ = _keys_and_merged(pairs, ID_BITS)
     bits[(keys * np.uint64(MULTIPLIER_2)) >> np.uint64(64 - (n_bits.bit_length() - 1))] = 1
     return np.packbits(bits, bitorder="little").view("<u8").astype(np.uint64)
 
@@ -291,11 +290,10 @@ def _pair_lines(
     """
     line_type = np.dtype([("low", "u4", PAIRS_IN_LINE), ("high", "u1", PAIRS_IN_LINE + 4)])
     n_lines = int(len(pairs) / PAIRS_PER_LINE)
-    left, right, merged = np.array(pairs, dtype=np.uint64).reshape(-1, 3).T
+    keys, merged = _keys_and_merged(pairs, PAIR_ID_BITS)
     if n_lines < 2 ** (2 * PAIR_ID_BITS - 22) or merged.max() >> np.uint64(PAIR_ID_BITS):
         return np.empty((0, line_type.itemsize), dtype=np.uint8), pairs
-    hashes = (left << np.uint64(PAIR_ID_BITS) | right) * np.uint64(PAIR_MULTIPLIER)
-    hashes &= np.uint64(2 ** (2 * PAIR_ID_BITS) - 1)
+    hashes = keys * np.uint64(PAIR_MULTIPLIER) & np.uint64(2 ** (2 * PAIR_ID_BITS) - 1)
     line = (hashes * np.uint64(n_lines) >> np.uint64(2 * PAIR_ID_BITS)).astype(np.int64)
     order = np.argsort(line, kind="stable")
     place = np.empty(len(pairs), dtype=np.int64)
@@ -312,7 +310,7 @@ def _pair_lines(
 
 
 def _pair_slots(pairs: list[tuple[int, int, int]]) -> np.ndarray:
-    keys, merged = _keys_and_merged(pairs)
+    keys, merged = _keys_and_merged(pairs, ID_BITS)
     n_slots = _table_size(len(pairs), 1)
     slots = np.full(n_slots, EMPTY_SLOT, dtype=np.uint64)
     hashes = keys * np.uint64(MULTIPLIER_2)
