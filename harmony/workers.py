@@ -137,10 +137,16 @@ def run_stream(
         yield from map(work, items)
         return
     under_way: deque[Future[Result]] = deque()
+    free = threading.Semaphore(n_threads)
+
+    def in_turn(item: Item) -> Result:
+        with free:
+            return work(item)
+
     try:
         for item in items:
-            under_way.append(_threads().submit(work, item))
-            # One more than can run: a thread that is done finds the next.
+            under_way.append(_threads().submit(in_turn, item))
+            # One more than may run: a thread that is done finds the next.
             if len(under_way) > n_threads:
                 yield under_way.popleft().result()
         while under_way:

@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 
 import pytest
 from processes import run
@@ -75,6 +76,23 @@ def test_work_may_hand_out_work():
         return sum(workers.run(lambda inner: inner, 10, 4))
 
     assert workers.run(outer, 20, 4) == [45] * 20
+
+
+def test_a_stream_uses_no_more_threads_than_it_may():
+    lock = threading.Lock()
+    running = []
+    most = []
+
+    def work(item):
+        with lock:
+            running.append(item)
+            most.append(len(running))
+        time.sleep(0.002)
+        with lock:
+            running.remove(item)
+
+    list(workers.run_stream(work, range(40), 2))
+    assert max(most) == 2
 
 
 def test_a_stream_holds_few_items():
