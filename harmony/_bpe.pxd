@@ -14,6 +14,10 @@ cdef enum:
     IS_LONG = 255
     BUCKET = 4
 
+cdef enum:
+    # Above this many bytes the square of the length costs more than the other engines do.
+    SHORT_PIECE = 64
+
 
 cdef enum Status:
     OK
@@ -106,6 +110,18 @@ cdef void make_careful_key(
 # The second word of the record of a short token, or 0.
 cdef uint64_t find_record(const Tables* t, const Key* key) noexcept nogil
 cdef uint32_t find_long(const Tables* t, const uint8_t* piece, size_t n_bytes) noexcept nogil
+
+cdef struct Merging:
+    # A piece of at most SHORT_PIECE bytes whose first merges are done.
+    uint32_t ids[SHORT_PIECE]
+    uint32_t ranks[SHORT_PIECE]
+    uint8_t wide[SHORT_PIECE]       # indices of the ranks that are yet to be looked up
+    size_t n                        # of ids
+    size_t n_wide
+
+cdef void begin_merging(
+    const Tables* t, const uint8_t* piece, size_t n_bytes, Merging* m) noexcept nogil
+cdef void end_merging(const Tables* t, Merging* m, Sink* sink) noexcept nogil
 
 # Append the ids of a piece that is no token.
 cdef Status merge_piece(

@@ -7,7 +7,7 @@ constructor of `RankTables` checks the arrays that everything else relies on.
 How a piece that is no token itself becomes ids:
 
     1. At most SHORT_PIECE bytes: merge the adjacent pair of lowest rank, leftmost first, until
-       none is left, over two small arrays (`merge_short`).
+       none is left, over two small arrays (`begin_merging`, `end_merging`).
     2. Longer, in o200k: backtracking (`encode_long`), linear in the piece. Most of a very long run
        of one character is left out and put back as ids (`encode_with_run`).
     3. Longer, in any other vocabulary: the merging of 1 with a heap (`merge_heap`), n log n.
@@ -36,6 +36,7 @@ cdef extern from "_memory.h" nogil:
     uint8_t byte_at(const uint8_t* values, size_t index, size_t length) noexcept
     uint64_t u64_at(const uint64_t* values, size_t index, size_t length) noexcept
     uint64_t load_u64(const uint8_t* bytes) noexcept
+    void prefetch(const void* address) noexcept
     void check_index(size_t index, size_t length, const char* what) noexcept
     void count_steps(size_t n) noexcept
     uint64_t steps_counted() noexcept
@@ -67,8 +68,6 @@ cdef extern from *:
     const uint64_t EMPTY_SLOT
 
 cdef enum:
-    # Above this many bytes the square of the length costs more than the other engines do.
-    SHORT_PIECE = 64
     # A run of so many bytes is encoded at the length of the other, if its tokens repeat.
     LONG_RUN = 4096
     SHORT_RUN = 1024
@@ -175,6 +174,11 @@ cdef inline uint32_t find_pair(const Tables* t, uint32_t left, uint32_t right) n
     return find_in_slots(t, left, right)
 
 
+cdef inline void prefetch_pair(const Tables* t, uint32_t left, uint32_t right) noexcept nogil:
+    """Ask for what `find_pair` reads first."""
+    prefetch(t.pair_lines + line_of_hash(hash_of_pair(left, right), t.n_pair_lines))
+
+
 cdef void make_careful_key(
     const uint8_t* bytes, size_t n_bytes, size_t n_readable, Key* key,
 ) noexcept nogil:
@@ -250,10 +254,10 @@ cdef inline uint32_t character_at(
     return u32_at(t.character_ids, code_point, 65536)
 
 
-cdef size_t merge_first(
-    const Tables* t, const uint8_t* piece, size_t n_bytes, uint32_t* ids, uint32_t* ranks,
+cdef void begin_merging(
+    const Tables* t, const uint8_t* piece, size_t n_bytes, Merging* m,
 ) noexcept nogil:
-    """The ids of a piece after the first merges, and the ranks of those that are possible then.
+    """The first merges of a piece of at most SHORT_PIECE bytes, and which others are possible then.
 
     Two bytes are merged here if that comes before any merge which could take one of them away:
     every such merge makes a token that holds the border to the byte before or behind the two, and
@@ -265,12 +269,16 @@ cdef size_t merge_first(
 
     A character of three bytes is merged by the same rule: if its token comes before any that holds
     a border of it, so do the merges that make the token.
+
+    What merges of more than two bytes make is only asked for: `end_merging` looks it up, and the
+    more happens in between, the less it waits.
     """
     cdef uint32_t pairs[SHORT_PIECE + 1]        # of the bytes before and at each index
     cdef uint32_t borders[SHORT_PIECE + 3]
     cdef uint8_t widths[SHORT_PIECE]
-    cdef size_t i, k, key
+    cdef size_t i, k, key, line
     cdef uint32_t token
+    cdef bint is_wide
     cdef size_t n = 0
     pairs[n_bytes] = borders[0] = NO_ID
     for i in range(n_bytes, n_bytes + 3):
@@ -283,62 +291,72 @@ cdef size_t merge_first(
     i = 0
     while i < n_bytes:
         widths[n] = 1
-        ids[n] = u32_at(t.byte_ids, piece[i], 256)
+        m.ids[n] = u32_at(t.byte_ids, piece[i], 256)
         if piece[i] >= 0xE0:
             token = character_at(t, piece, n_bytes, i)
             if token < borders[i] and token < borders[i + 3]:
                 widths[n] = 3
-                ids[n] = token
+                m.ids[n] = token
         if widths[n] == 1 and pairs[i + 1] < borders[i] and pairs[i + 1] < borders[i + 2]:
             widths[n] = 2
-            ids[n] = pairs[i + 1]
+            m.ids[n] = pairs[i + 1]
         i += widths[n]
         n += 1
+    m.n = n
+    m.n_wide = 0
     i = 0
     for k in range(n - 1):
         i += widths[k]
-        if widths[k] + widths[k + 1] > 2:
-            ranks[k] = find_pair(t, ids[k], ids[k + 1])
-        else:
-            ranks[k] = pairs[i]
-    return n
+        m.ranks[k] = pairs[i]
+        # How wide they are is hard to guess, so that no branch depends on it.
+        is_wide = widths[k] + widths[k + 1] > 2
+        m.wide[m.n_wide] = <uint8_t>k
+        m.n_wide += is_wide
+        line = line_of_hash(hash_of_pair(m.ids[k], m.ids[k + 1]), t.n_pair_lines)
+        prefetch(t.pair_lines + line * is_wide)
 
 
-cdef void merge_short(
-    const Tables* t, const uint8_t* piece, size_t n_bytes, Sink* sink,
-) noexcept nogil:
-    """Byte-pair encoding as it is defined, for at most SHORT_PIECE bytes; room is reserved.
+cdef void end_merging(const Tables* t, Merging* m, Sink* sink) noexcept nogil:
+    """Byte-pair encoding as it is defined, for what `begin_merging` began; room is reserved.
 
     Invariant: ids[0:n] covers the piece; ranks[i] is the id that ids[i] and ids[i + 1] merge
     into, which is also the rank of that merge, or NO_ID.
     """
-    cdef uint32_t ids[SHORT_PIECE]
-    cdef uint32_t ranks[SHORT_PIECE]
     cdef uint32_t lowest
     cdef size_t i, at
-    cdef size_t n = merge_first(t, piece, n_bytes, ids, ranks)
+    cdef size_t n = m.n
+    for i in range(m.n_wide):
+        at = m.wide[i]
+        m.ranks[at] = find_pair(t, m.ids[at], m.ids[at + 1])
+    for i in range(n - 1):
+        if m.ranks[i] != NO_ID:
+            # What its neighbours would merge into is looked up if this is merged.
+            if i > 0:
+                prefetch_pair(t, m.ids[i - 1], m.ranks[i])
+            if i + 2 < n:
+                prefetch_pair(t, m.ranks[i], m.ids[i + 2])
     while n > 1:
         lowest = NO_ID
         at = 0
         count_steps(n)
         for i in range(n - 1):
-            if ranks[i] < lowest:
-                lowest = ranks[i]
+            if m.ranks[i] < lowest:
+                lowest = m.ranks[i]
                 at = i
         if lowest == NO_ID:
             break
-        ids[at] = lowest
+        m.ids[at] = lowest
         n -= 1
         for i in range(at + 1, n):
-            ids[i] = ids[i + 1]
+            m.ids[i] = m.ids[i + 1]
         for i in range(at, n - 1):
-            ranks[i] = ranks[i + 1]
+            m.ranks[i] = m.ranks[i + 1]
         if at > 0:
-            ranks[at - 1] = find_pair(t, ids[at - 1], lowest)
+            m.ranks[at - 1] = find_pair(t, m.ids[at - 1], lowest)
         if at + 1 < n:
-            ranks[at] = find_pair(t, lowest, ids[at + 1])
+            m.ranks[at] = find_pair(t, lowest, m.ids[at + 1])
     for i in range(n):
-        push(sink, ids[i])
+        push(sink, m.ids[i])
 
 
 cdef struct Heap:
@@ -717,10 +735,12 @@ cdef Status merge_piece(
     const Tables* t, const uint8_t* piece, size_t n_bytes, Sink* sink,
 ) noexcept nogil:
     cdef Status status
+    cdef Merging merging
     if n_bytes <= SHORT_PIECE:
         status = reserve(sink, n_bytes)
         if status == OK:
-            merge_short(t, piece, n_bytes, sink)
+            begin_merging(t, piece, n_bytes, &merging)
+            end_merging(t, &merging, sink)
         return status
     if t.split_left and n_bytes < LONG_RUN:
         return encode_long(t, piece, n_bytes, sink)

@@ -27,8 +27,8 @@ from libc.string cimport memcmp, memcpy, memset
 
 from harmony._bpe cimport (
     BAD_TABLES, INTERRUPTED, IS_LONG, MULTIPLIER_1, MULTIPLIER_2, NO_ID, OK, SHORT_LENGTH,
-    TOKEN_BYTES, Key, Sink, Status, Tables, find_long, find_record, make_key, merge_piece,
-    must_stop, reserve, token_length,
+    SHORT_PIECE, TOKEN_BYTES, Key, Merging, Sink, Status, Tables, begin_merging, end_merging,
+    find_long, find_record, make_key, merge_piece, must_stop, reserve, token_length,
 )
 from harmony._segments cimport (
     ID_SHIFT, KEY_BYTES, NO_RECORD_ID, RECORD_ID_BITS, SECOND_ID_SHIFT, SLACK, Record,
@@ -265,13 +265,52 @@ cdef inline void remember(Context* c, const Key* key, uint64_t value) noexcept n
         record.word_1 = value
 
 
+cdef inline void settle(const Tables* t, Context* c, Missed* missed, bint is_new) noexcept nogil:
+    """Remember the ids of a segment, which are new to the cache of spellings or not."""
+    cdef uint64_t value
+    if is_new and missed.spellings and missed.n_ids <= SPELLED_IDS and c.remembers:
+        write_spelling(missed)
+    if missed.n_ids == 2 and missed.n_bytes <= t.longest_short:
+        value = (missed.key.word_1 | <uint64_t>missed.ids[0] << ID_SHIFT
+                 | <uint64_t>missed.ids[1] << SECOND_ID_SHIFT)
+        c.values[missed.segment] = value
+        remember(c, &missed.key, value)
+        missed.n_ids = 0
+
+
+cdef Status merge_missed(
+    const Tables* t, Context* c, Missed* missed, Merging* merging,
+) noexcept nogil:
+    """Find the ids of a segment that nothing knows. `merging`: of it, or NULL if it is long."""
+    cdef Sink* sink = &c.more_ids
+    cdef size_t first = sink.n_ids
+    cdef Status status
+    if merging:
+        status = reserve(sink, SHORT_PIECE)
+        if status == OK:
+            end_merging(t, merging, sink)
+    else:
+        status = merge_piece(t, missed.bytes, missed.n_bytes, sink)
+    if status != OK:
+        return status
+    missed.n_ids = <uint32_t>(sink.n_ids - first)
+    if missed.n_ids <= SPELLED_IDS:
+        memcpy(missed.ids, sink.ids + first, missed.n_ids * sizeof(uint32_t))
+        sink.n_ids = first
+    settle(t, c, missed, True)
+    return OK
+
+
 cdef Status resolve(const Tables* t, Context* c, size_t n_missed) noexcept nogil:
     """Find the ids of the missed segments."""
     cdef Status status
     cdef Missed* missed
+    cdef Missed* begun = NULL           # whose merging is begun: it ends when the next has begun
+    cdef Merging mergings[2]
+    cdef int current = 0
     cdef uint64_t value
     cdef uint32_t token
-    cdef size_t i, first
+    cdef size_t i
     cdef size_t n_open = 0
     for i in range(n_missed):
         missed = &c.missed[i]
@@ -291,31 +330,32 @@ cdef Status resolve(const Tables* t, Context* c, size_t n_missed) noexcept nogil
         if missed.n_bytes > LONG_SEGMENT:
             missed.n_ids = NO_ID
             continue
-        if not (missed.spellings and read_spelling(t, missed)):
-            token = NO_ID
-            if t.longest_short < missed.n_bytes <= t.longest:
-                token = find_long(t, missed.bytes, missed.n_bytes)
-            if token != NO_ID:
-                missed.ids[0] = token
-                missed.n_ids = 1
-            else:
-                first = c.more_ids.n_ids
-                status = merge_piece(t, missed.bytes, missed.n_bytes, &c.more_ids)
-                if status != OK:
-                    return status
-                missed.n_ids = <uint32_t>(c.more_ids.n_ids - first)
-                if missed.n_ids <= SPELLED_IDS:
-                    memcpy(missed.ids, c.more_ids.ids + first, missed.n_ids * sizeof(uint32_t))
-                    c.more_ids.n_ids = first
-            if missed.spellings and missed.n_ids <= SPELLED_IDS and c.remembers:
-                write_spelling(missed)
-        if missed.n_ids == 2 and missed.n_bytes <= t.longest_short:
-            value = (missed.key.word_1 | <uint64_t>missed.ids[0] << ID_SHIFT
-                     | <uint64_t>missed.ids[1] << SECOND_ID_SHIFT)
-            c.values[missed.segment] = value
-            remember(c, &missed.key, value)
-            missed.n_ids = 0
-    return OK
+        if missed.spellings and read_spelling(t, missed):
+            settle(t, c, missed, False)
+            continue
+        token = NO_ID
+        if t.longest_short < missed.n_bytes <= t.longest:
+            token = find_long(t, missed.bytes, missed.n_bytes)
+        if token != NO_ID:
+            missed.ids[0] = token
+            missed.n_ids = 1
+            settle(t, c, missed, True)
+            continue
+        if missed.n_bytes <= SHORT_PIECE:
+            begin_merging(t, missed.bytes, missed.n_bytes, &mergings[current])
+        if begun:
+            status = merge_missed(t, c, begun, &mergings[1 - current])
+            if status != OK:
+                return status
+        begun = NULL
+        if missed.n_bytes <= SHORT_PIECE:
+            begun = missed
+            current = 1 - current
+        else:
+            status = merge_missed(t, c, missed, NULL)
+            if status != OK:
+                return status
+    return merge_missed(t, c, begun, &mergings[1 - current]) if begun else OK
 
 
 cdef Status emit(
