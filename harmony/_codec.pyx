@@ -550,6 +550,15 @@ cdef inline void start_sink(Sink* sink, uint32_t* stack_ids) noexcept:
     sink.next_look = 0
 
 
+cdef int reserve_for(Py_ssize_t n_bytes, Sink* sink) except -1:
+    """Room for the ids of so many bytes of most texts. Memory that nobody writes to costs
+    nothing."""
+    if n_bytes > STACK_IDS and not sink.counting and reserve(
+            sink, n_bytes // BYTES_PER_ID + STACK_IDS) != OK:
+        raise MemoryError()
+    return 0
+
+
 cdef bint encode_into(
     Codec codec, text, specials, piece_ends, bytes unless, Sink* sink
 ) except? False:
@@ -580,10 +589,7 @@ cdef bint encode_into(
         return False
     if source.n_bytes == 0:
         return True
-    # What most texts need, at once. Memory that is not written to costs nothing.
-    if source.n_bytes > STACK_IDS and not sink.counting and reserve(
-            sink, source.n_bytes // BYTES_PER_ID + STACK_IDS) != OK:
-        raise MemoryError()
+    reserve_for(source.n_bytes, sink)
     if piece_ends is not None:
         given = piece_ends
         source.n_piece_ends = given.shape[0]
@@ -875,9 +881,13 @@ cdef int encode_rows(
     """Fill the sink, which the caller frees, with the ids of the texts start ... stop."""
     cdef Status status = OK
     cdef Context* context
+    cdef Py_ssize_t n_bytes = 0
     cdef Py_ssize_t i
     if not 0 <= start <= stop <= texts.n_texts or offsets.shape[0] != stop - start + 1:
         raise ValueError(f"{len(offsets)} offsets for texts {start} to {stop} of {texts.n_texts}")
+    for i in range(start, stop):
+        n_bytes += texts.texts[i].n_bytes
+    reserve_for(n_bytes, sink)
     context = codec.contexts.take()
     with nogil:
         offsets[0] = 0
