@@ -38,6 +38,7 @@ from harmony._segments cimport (
 cdef extern from "_memory.h" nogil:
     uint64_t load_u64(const uint8_t* bytes) noexcept
     void prefetch(const void* address) noexcept
+    void provide_memory(void* memory, size_t n_bytes) noexcept
     void check_index(size_t index, size_t length, const char* what) noexcept
     void count_steps(size_t n) noexcept
 
@@ -54,6 +55,8 @@ cdef enum:
     TAG_SHIFT = 20
     # Segments of more bytes go straight to the sink: their ids would be in memory twice.
     LONG_SEGMENT = 512
+    # So many bytes of text need most pages of the caches.
+    PROVIDED_ABOVE = 1 << 12
 
 
 cdef struct Spellings:
@@ -89,6 +92,8 @@ cdef struct Context:
     uint32_t open[SEGMENTS_AT_ONCE]         # numbers of missed segments that are no short tokens
     Sink more_ids                   # of missed segments of more than SPELLED_IDS, in order
     bint remembers                  # the caches are written to
+    size_t n_records
+    Py_ssize_t n_bytes              # of text so far; not counted any more above PROVIDED_ABOVE
     Context* next                   # in the list of those not in use
     unsigned int generation
 
@@ -430,6 +435,14 @@ cdef Status encode_stretch(
     return OK
 
 
+cdef void expect_bytes(Context* c, Py_ssize_t n_bytes) noexcept nogil:
+    """Have the memory of both caches provided before so many bytes are encoded, if that pays."""
+    c.n_bytes += min(n_bytes, PROVIDED_ABOVE + 1)
+    if c.n_bytes > PROVIDED_ABOVE:
+        provide_memory(c.records, c.n_records * sizeof(Record))
+        provide_memory(c.spellings, c.n_spellings * sizeof(Spellings))
+
+
 cdef Status encode_text(
     const Tables* t, Context* context, const Text* text, Sink* sink,
 ) noexcept nogil:
@@ -437,6 +450,8 @@ cdef Status encode_text(
     cdef Py_ssize_t next_given = 0
     cdef Py_ssize_t k
     cdef Status status
+    if context.n_bytes <= PROVIDED_ABOVE:
+        expect_bytes(context, text.n_bytes)
     for k in range(text.n_specials):
         status = encode_stretch(
             t, context, text, at, text.specials[k].start, &next_given, sink)
@@ -465,7 +480,8 @@ cdef Context* new_context() noexcept:
     cdef Context* c = <Context*>calloc(1, sizeof(Context))
     if not c:
         return NULL
-    c.records = <Record*>calloc(<size_t>1 << record_bits, sizeof(Record))
+    c.n_records = <size_t>1 << record_bits
+    c.records = <Record*>calloc(c.n_records, sizeof(Record))
     c.spellings = <Spellings*>calloc(n_spellings, sizeof(Spellings))
     if not c.records or not c.spellings:
         delete_context(c)

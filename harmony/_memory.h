@@ -8,6 +8,10 @@
 #include <stdint.h>
 #include <string.h>
 #include <time.h>
+#if defined(__linux__)
+#include <sys/mman.h>
+#include <unistd.h>
+#endif
 
 #ifdef HARMONY_DEBUG
 
@@ -62,6 +66,23 @@ static inline uint64_t u64_at(const uint64_t *values, size_t index, size_t lengt
 static inline void step_aside(void) {
     struct timespec shortest = {0, 1000};
     nanosleep(&shortest, NULL);
+}
+
+/* Have the system provide memory that is about to be written to all over. Memory that is read before
+ * it is written to is provided twice, and the second time every other thread of the process has to be
+ * told: ten microseconds a page on a virtual machine. What it holds is kept; where the system does not
+ * know how to do this, nothing happens. */
+static inline void provide_memory(void *memory, size_t n_bytes) {
+#if defined(__linux__)
+    enum { POPULATE_WRITE = 23 };       /* MADV_POPULATE_WRITE, Linux 5.14; older headers lack it */
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t start = ((uintptr_t)memory + page - 1) & ~(page - 1);
+    uintptr_t stop = ((uintptr_t)memory + n_bytes) & ~(page - 1);
+    if (start < stop) (void)madvise((void *)start, stop - start, POPULATE_WRITE);
+#else
+    (void)memory;
+    (void)n_bytes;
+#endif
 }
 
 /* Ask for the cache line at `address`, which is needed soon. Any address may be asked for. */
