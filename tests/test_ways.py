@@ -5,7 +5,10 @@ Each tier of the segment finder, caches of full size, tiny and off, pieces cut a
 """
 
 import itertools
+import platform
 import random
+import re
+import sys
 
 import pytest
 from compare import assert_same_ids
@@ -16,8 +19,9 @@ from scale import scaled
 from strategies import random_texts, texts
 from ways import WAYS, working
 
-from harmony._encode import use_caches
+from harmony._encode import context_bytes, use_caches
 
+LINUX = re.match(r"(\d+)\.(\d+)", platform.release()) if sys.platform == "linux" else None
 FAST = [way for way in WAYS if way != "plain"]
 
 
@@ -113,3 +117,21 @@ def test_a_text_of_distinct_pieces(tokenizer):
 def test_unknown_caches():
     with pytest.raises(ValueError, match="caches 'huge': expected one of tiny, off"):
         use_caches("huge")
+
+
+@pytest.mark.skipif(
+    LINUX is None or tuple(map(int, LINUX.groups())) < (5, 14),
+    reason="Linux 5.14 is the first that provides memory when asked to",
+)
+def test_memory_of_caches_is_provided_once(tokenizer):
+    """Not as a page of zeros first, when a cache is read, and again when it is written to."""
+    import resource
+
+    text = " ".join(f"word{number:x}ly" for number in range(40_000))
+    for _ in range(3):
+        tokenizer.encode_to_numpy(text)  # memory for the ids is there
+    use_caches("")  # a new context
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    tokenizer.encode_to_numpy(text)
+    faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+    assert faults < 1.1 * context_bytes() / resource.getpagesize() + 80
