@@ -174,9 +174,13 @@ cdef inline uint32_t find_pair(const Tables* t, uint32_t left, uint32_t right) n
     return find_in_slots(t, left, right)
 
 
+cdef inline size_t line_of_pair(const Tables* t, uint32_t left, uint32_t right) noexcept nogil:
+    return line_of_hash(hash_of_pair(left, right), t.n_pair_lines)
+
+
 cdef inline void prefetch_pair(const Tables* t, uint32_t left, uint32_t right) noexcept nogil:
     """Ask for what `find_pair` reads first."""
-    prefetch(t.pair_lines + line_of_hash(hash_of_pair(left, right), t.n_pair_lines))
+    prefetch(t.pair_lines + line_of_pair(t, left, right))
 
 
 cdef void make_careful_key(
@@ -276,7 +280,7 @@ cdef void begin_merging(
     cdef uint32_t pairs[SHORT_PIECE + 1]        # of the bytes before and at each index
     cdef uint32_t borders[SHORT_PIECE + 3]
     cdef uint8_t widths[SHORT_PIECE]
-    cdef size_t i, k, key, line
+    cdef size_t i, k, key
     cdef uint32_t token
     cdef bint is_wide
     cdef size_t n = 0
@@ -312,8 +316,7 @@ cdef void begin_merging(
         is_wide = widths[k] + widths[k + 1] > 2
         m.wide[m.n_wide] = <uint8_t>k
         m.n_wide += is_wide
-        line = line_of_hash(hash_of_pair(m.ids[k], m.ids[k + 1]), t.n_pair_lines)
-        prefetch(t.pair_lines + line * is_wide)
+        prefetch(t.pair_lines + line_of_pair(t, m.ids[k], m.ids[k + 1]) * is_wide)
 
 
 cdef void end_merging(const Tables* t, Merging* m, Sink* sink) noexcept nogil:

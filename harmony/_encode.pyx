@@ -8,8 +8,9 @@ kilobytes at a time:
        record that was met goes into `values`, found or not, and the number of the segment onto a
        list if not (`look_up` of _simd.h).
     3. Those on the list are looked up in the vocabulary, then in a cache of spellings, and merged
-       if they are in neither. What a look-up needs is asked for while others are under way
-       (`list_missed`, `resolve`).
+       if they are in neither. What a look-up needs is asked for while others are under way, and
+       the merging of one begins before that of the one before it ends (`encode_segments`,
+       `resolve`).
     4. The ids of all are written, one or two for each record (`emit`).
 
 Both caches have a fixed size, and a new entry takes the place of an old one: hostile text can only
@@ -92,7 +93,6 @@ cdef struct Context:
     uint32_t open[SEGMENTS_AT_ONCE]         # numbers of missed segments that are no short tokens
     Sink more_ids                   # of missed segments of more than SPELLED_IDS, in order
     bint remembers                  # the caches are written to
-    size_t n_records
     Py_ssize_t n_bytes              # of text so far; not counted any more above PROVIDED_ABOVE
     Context* next                   # in the list of those not in use
     unsigned int generation
@@ -437,9 +437,9 @@ cdef Status encode_stretch(
 
 cdef void expect_bytes(Context* c, Py_ssize_t n_bytes) noexcept nogil:
     """Have the memory of both caches provided before so many bytes are encoded, if that pays."""
-    c.n_bytes += min(n_bytes, PROVIDED_ABOVE + 1)
+    c.n_bytes += n_bytes
     if c.n_bytes > PROVIDED_ABOVE:
-        provide_memory(c.records, c.n_records * sizeof(Record))
+        provide_memory(c.records, sizeof(Record) << (64 - c.record_shift))
         provide_memory(c.spellings, c.n_spellings * sizeof(Spellings))
 
 
@@ -480,8 +480,7 @@ cdef Context* new_context() noexcept:
     cdef Context* c = <Context*>calloc(1, sizeof(Context))
     if not c:
         return NULL
-    c.n_records = <size_t>1 << record_bits
-    c.records = <Record*>calloc(c.n_records, sizeof(Record))
+    c.records = <Record*>calloc(<size_t>1 << record_bits, sizeof(Record))
     c.spellings = <Spellings*>calloc(n_spellings, sizeof(Spellings))
     if not c.records or not c.spellings:
         delete_context(c)

@@ -1,5 +1,6 @@
 /* Reads through raw pointers, for the compiled modules, with what the debug build adds to them:
- * bounds checks and a count of the steps taken. In a release build both compile to nothing.
+ * bounds checks and a count of the steps taken. In a release build both compile to nothing. And what
+ * they ask of the processor and the system: memory, before it is needed, and a moment's rest.
  *
  * Each module that includes this has its own counter; _bpe.steps() adds them up.
  */

@@ -1,8 +1,9 @@
 """Chunks of work on threads: the one place that hands them out.
 
 Compiled code gives up the interpreter lock for a chunk at a time, so threads are enough to use all
-cores. They are parked between calls, shared by all callers, and made again in a process that was
-forked. Whoever calls works too: a call never waits for threads that other callers keep busy.
+cores. Those of `run` are parked between calls, shared by all callers, and made again in a process
+that was forked; a stream has its own. Whoever calls `run` works too: a call never waits for threads
+that other callers keep busy.
 """
 
 from __future__ import annotations
@@ -137,20 +138,15 @@ def run_stream(
         yield from map(work, items)
         return
     under_way: deque[Future[Result]] = deque()
-    free = threading.Semaphore(n_threads)
-
-    def in_turn(item: Item) -> Result:
-        with free:
-            return work(item)
-
+    # Threads of its own: those that all callers share would begin every item at once.
+    pool = ThreadPoolExecutor(n_threads, thread_name_prefix="harmony")
     try:
         for item in items:
-            under_way.append(_threads().submit(in_turn, item))
-            # One more than may run: a thread that is done finds the next.
+            under_way.append(pool.submit(work, item))
+            # One more than can run: a thread that is done finds the next.
             if len(under_way) > n_threads:
                 yield under_way.popleft().result()
         while under_way:
             yield under_way.popleft().result()
     finally:
-        for future in under_way:
-            future.cancel()
+        pool.shutdown(wait=False, cancel_futures=True)
