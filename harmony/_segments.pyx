@@ -38,7 +38,7 @@ cdef extern from "_simd.h" nogil:
         TIER_PORTABLE
         TIER_AVX2
         TIER_AVX512
-    void make_class_lanes() noexcept
+    void make_tables() noexcept
     int best_tier() noexcept
     const Tier* tier_of(int number) noexcept
     int lowest_bit(uint64_t bits) noexcept
@@ -82,7 +82,7 @@ cdef bint cuts_are_used
 cdef uint8_t cut_group[512]             # by code point >> 7
 for _row, _group in enumerate(cut_groups().tolist()):
     cut_group[_row] = _group
-make_class_lanes()
+make_tables()
 
 
 cdef struct Window:

@@ -213,19 +213,18 @@ static const Tier portable_tier = {
 
 /* --- AVX2 --- */
 
+#define AVX2 __attribute__((target("avx2,bmi,bmi2,popcnt")))
 #define IS_256(half, byte) _mm256_cmpeq_epi8(half, _mm256_set1_epi8(byte))
 #define IN_256(half, low, high) is_at_most_256( \
     _mm256_sub_epi8(half, _mm256_set1_epi8((char)(low))), (char)((high) - (low)))
 #define BITS_256(a, b) ((uint64_t)(uint32_t)_mm256_movemask_epi8(b) << 32 \
                         | (uint32_t)_mm256_movemask_epi8(a))
 
-__attribute__((target("avx2")))
-static inline __m256i is_at_most_256(__m256i half, char highest) {
+AVX2 static inline __m256i is_at_most_256(__m256i half, char highest) {
     return _mm256_cmpeq_epi8(_mm256_min_epu8(half, _mm256_set1_epi8(highest)), half);
 }
 
-__attribute__((target("avx2")))
-static void classify_avx2(const uint8_t *bytes, ByteMasks *masks) {
+AVX2 static void classify_avx2(const uint8_t *bytes, ByteMasks *masks) {
     __m256i a = _mm256_loadu_si256((const __m256i *)bytes);
     __m256i b = _mm256_loadu_si256((const __m256i *)(bytes + 32));
     uint64_t newline = BITS_256(_mm256_or_si256(IS_256(a, '\n'), IS_256(a, '\r')),
@@ -241,8 +240,7 @@ static void classify_avx2(const uint8_t *bytes, ByteMasks *masks) {
     masks->wide = BITS_256(a, b);
 }
 
-__attribute__((target("avx2")))
-static uint64_t find_cjk_avx2(const uint8_t *bytes) {
+AVX2 static uint64_t find_cjk_avx2(const uint8_t *bytes) {
     __m256i a = _mm256_loadu_si256((const __m256i *)bytes);
     __m256i b = _mm256_loadu_si256((const __m256i *)(bytes + 32));
 #define IN(low, high) \
@@ -250,18 +248,242 @@ static uint64_t find_cjk_avx2(const uint8_t *bytes) {
     return CJK_LEADS(IN);
 }
 
-__attribute__((target("avx2")))
-static void find_letters_avx2(const uint8_t *bytes, LetterMasks *letters) {
+AVX2 static void find_letters_avx2(const uint8_t *bytes, LetterMasks *letters) {
     __m256i a = _mm256_loadu_si256((const __m256i *)bytes);
     __m256i b = _mm256_loadu_si256((const __m256i *)(bytes + 32));
     FIND_LETTERS(IN, letters);
 #undef IN
 }
 
+/* What a shuffle needs to move chosen items to the front, by the bits of those that are chosen.
+ * Behind them come zeros: the first item again. */
+static uint8_t chosen_bits[256][8];         /* positions of the bits */
+static uint8_t chosen_quarters[16][16];     /* of 16 bytes, four at a time */
+static uint32_t chosen_ids[16][8];          /* of four pairs: all firsts, and the chosen seconds */
+/* Of four lanes of four bytes the first one; two where the lower half of the index has a bit, three
+ * where the upper half has it, too. */
+static uint8_t chosen_utf8[256][16];
+
+static void make_shuffles(void) {
+    for (int index = 0; index < 256; index++) {
+        uint8_t *bits = chosen_bits[index], *utf8 = chosen_utf8[index];
+        for (int bit = 0; bit < 8; bit++) if (index >> bit & 1) *bits++ = (uint8_t)bit;
+        for (int lane = 0; lane < 4; lane++) {
+            int width = 1 + (index >> lane & 1) + (index >> (lane + 4) & 1);
+            for (int k = 0; k < width; k++) *utf8++ = (uint8_t)(4 * lane + k);
+        }
+    }
+    for (int index = 0; index < 16; index++) {
+        uint8_t *quarters = chosen_quarters[index];
+        uint32_t *ids = chosen_ids[index];
+        for (int lane = 0; lane < 4; lane++) {
+            *ids++ = 2 * lane;
+            if (!(index >> lane & 1)) continue;
+            *ids++ = 2 * lane + 1;
+            for (int k = 0; k < 4; k++) *quarters++ = (uint8_t)(4 * lane + k);
+        }
+    }
+}
+
+AVX2 static uint32_t *write_ids_avx2(const uint64_t *values, size_t n, uint32_t *ids) {
+    const __m256i first_mask = _mm256_set1_epi64x(NO_RECORD_ID);
+    const __m256i second_mask = _mm256_set1_epi64x((int64_t)NO_RECORD_ID << 32);
+    size_t i = 0;
+    for (; i + 4 <= n; i += 4) {
+        __m256i four = _mm256_loadu_si256((const __m256i *)(values + i));
+        __m256i firsts = _mm256_and_si256(_mm256_srli_epi64(four, ID_SHIFT), first_mask);
+        __m256i seconds = _mm256_and_si256(
+            _mm256_srli_epi64(four, SECOND_ID_SHIFT - 32), second_mask);
+        __m256i absent = _mm256_cmpeq_epi64(seconds, second_mask);
+        unsigned present = ~(unsigned)_mm256_movemask_pd(_mm256_castsi256_pd(absent)) & 15;
+        __m256i order = _mm256_loadu_si256((const __m256i *)chosen_ids[present]);
+        __m256i both = _mm256_or_si256(firsts, seconds);
+        _mm256_storeu_si256((__m256i *)ids, _mm256_permutevar8x32_epi32(both, order));
+        ids += 4 + _mm_popcnt_u32(present);
+    }
+    return write_ids_portable(values + i, n - i, ids);
+}
+
+AVX2 static size_t write_ends_avx2(uint64_t bits, ptrdiff_t base, ptrdiff_t *ends) {
+    ptrdiff_t *next = ends;
+    __m256i from = _mm256_set1_epi64x(base);
+    for (int k = 0; k < 64; k += 8) {
+        unsigned eight = bits >> k & 255;
+        unsigned n = _mm_popcnt_u32(eight);
+        __m128i at = _mm_loadl_epi64((const __m128i *)chosen_bits[eight]);
+        _mm256_storeu_si256((__m256i *)next, _mm256_add_epi64(from, _mm256_cvtepu8_epi64(at)));
+        if (n > 4) {
+            at = _mm_srli_epi64(at, 32);
+            _mm256_storeu_si256((__m256i *)(next + 4),
+                                _mm256_add_epi64(from, _mm256_cvtepu8_epi64(at)));
+        }
+        next += n;
+        from = _mm256_add_epi64(from, _mm256_set1_epi64x(8));
+    }
+    return next - ends;
+}
+
+/* 16 bytes from each of four places: all first words, all second words. */
+typedef struct {
+    __m256i words_0, words_1;
+} Quad;
+
+AVX2 static inline Quad load_quad(const void *a, const void *b, const void *c, const void *d) {
+#define PART(at) _mm_loadu_si128((const __m128i *)(at))
+#define TWO(x, y) _mm256_inserti128_si256(_mm256_castsi128_si256(PART(x)), PART(y), 1)
+    __m256i even = TWO(a, c), odd = TWO(b, d);
+    return (Quad){_mm256_unpacklo_epi64(even, odd), _mm256_unpackhi_epi64(even, odd)};
+#undef PART
+#undef TWO
+}
+
+AVX2 static size_t look_up_avx2(const Record *records, int shift, const uint8_t *text,
+                                size_t n_readable, ptrdiff_t start, const ptrdiff_t *ends,
+                                size_t n, uint64_t *values, uint32_t *missed) {
+    const __m256i ones = _mm256_set1_epi64x(-1);
+    const __m256i m1_low = _mm256_set1_epi64x(MULTIPLIER_1 & 0xFFFFFFFF);
+    const __m256i m1_high = _mm256_set1_epi64x(MULTIPLIER_1 >> 32);
+    const __m256i m2_low = _mm256_set1_epi64x(MULTIPLIER_2 & 0xFFFFFFFF);
+    const __m256i m2_high = _mm256_set1_epi64x(MULTIPLIER_2 >> 32);
+    const __m256i key_bits = _mm256_set1_epi64x(RECORD_KEY);
+    const __m128i shift_by = _mm_cvtsi32_si128(shift);
+    __m128i numbers = _mm_set_epi32(3, 2, 1, 0);
+    uint64_t place[4];
+    size_t n_missed = 0;
+    size_t i = 0;
+    for (; i + 4 <= n; i += 4) {
+        __m256i stops = _mm256_loadu_si256((const __m256i *)(ends + i));
+        __m256i starts = _mm256_blend_epi32(_mm256_permute4x64_epi64(stops, 0x90),
+                                            _mm256_set1_epi64x(start), 3);
+        Quad quad = load_quad(text + start, text + ends[i], text + ends[i + 1], text + ends[i + 2]);
+        start = ends[i + 3];
+        __m256i lengths = _mm256_sub_epi64(stops, starts);
+        /* A shift by 64 or more leaves nothing. */
+        __m256i rest = _mm256_subs_epu16(lengths, _mm256_set1_epi64x(8));
+        __m256i low = _mm256_andnot_si256(
+            _mm256_sllv_epi64(ones, _mm256_slli_epi64(lengths, 3)), quad.words_0);
+        __m256i high = _mm256_andnot_si256(
+            _mm256_sllv_epi64(ones, _mm256_slli_epi64(rest, 3)), quad.words_1);
+        high = _mm256_or_si256(high, _mm256_slli_epi64(lengths, 24));
+        /* low * MULTIPLIER_1 + high * MULTIPLIER_2, but for lengths above 11: no record has one of
+         * those, nor such a second word. */
+        __m256i upper = _mm256_add_epi64(
+            _mm256_add_epi64(_mm256_mul_epu32(low, m1_high),
+                             _mm256_mul_epu32(_mm256_srli_epi64(low, 32), m1_low)),
+            _mm256_mul_epu32(high, m2_high));
+        __m256i hash = _mm256_add_epi64(
+            _mm256_slli_epi64(upper, 32),
+            _mm256_add_epi64(_mm256_mul_epu32(low, m1_low), _mm256_mul_epu32(high, m2_low)));
+        _mm256_storeu_si256((__m256i *)place, _mm256_srl_epi64(hash, shift_by));
+        Quad found = load_quad(records + place[0], records + place[1], records + place[2],
+                               records + place[3]);
+        _mm256_storeu_si256((__m256i *)(values + i), found.words_1);
+        __m256i is_found = _mm256_and_si256(
+            _mm256_cmpeq_epi64(found.words_0, low),
+            _mm256_cmpeq_epi64(_mm256_and_si256(found.words_1, key_bits), high));
+        unsigned is_missed = ~(unsigned)_mm256_movemask_pd(_mm256_castsi256_pd(is_found)) & 15;
+        __m128i order = _mm_loadu_si128((const __m128i *)chosen_quarters[is_missed]);
+        _mm_storeu_si128((__m128i *)(missed + n_missed), _mm_shuffle_epi8(numbers, order));
+        n_missed += _mm_popcnt_u32(is_missed);
+        numbers = _mm_add_epi32(numbers, _mm_set1_epi32(4));
+    }
+    size_t n_before = n_missed;
+    n_missed += look_up_portable(records, shift, text, n_readable, start, ends + i, n - i,
+                                 values + i, missed + n_missed);
+    for (; n_before < n_missed; n_before++) missed[n_before] += (uint32_t)i;
+    return n_missed;
+}
+
+/* Four code points below U+10000. */
+AVX2 static inline uint8_t *write_4(__m128i codes, uint8_t *utf8) {
+#define BITS(shifted, mask) _mm_and_si128(shifted, _mm_set1_epi32(mask))
+#define ABOVE(code) _mm_cmpgt_epi32(codes, _mm_set1_epi32(code))
+#define SIGNS(lanes) (unsigned)_mm_movemask_ps(_mm_castsi128_ps(lanes))
+    __m128i is_two = ABOVE(0x7F), is_three = ABOVE(0x7FF);
+    __m128i two = _mm_or_si128(
+        _mm_or_si128(_mm_srli_epi32(codes, 6), BITS(_mm_slli_epi32(codes, 8), 0x3F00)),
+        _mm_set1_epi32(0x80C0));
+    __m128i three = _mm_or_si128(
+        _mm_or_si128(_mm_srli_epi32(codes, 12), BITS(_mm_slli_epi32(codes, 2), 0x3F00)),
+        _mm_or_si128(BITS(_mm_slli_epi32(codes, 16), 0x3F0000), _mm_set1_epi32(0x8080E0)));
+    __m128i lanes = _mm_blendv_epi8(_mm_blendv_epi8(codes, two, is_two), three, is_three);
+    unsigned index = SIGNS(is_two) | SIGNS(is_three) << 4;
+    __m128i order = _mm_loadu_si128((const __m128i *)chosen_utf8[index]);
+    _mm_storeu_si128((__m128i *)utf8, _mm_shuffle_epi8(lanes, order));
+    return utf8 + 4 + _mm_popcnt_u32(index);
+#undef BITS
+#undef ABOVE
+#undef SIGNS
+}
+
+AVX2 static uint8_t *utf8_of_latin1_avx2(const uint8_t *text, size_t n, uint8_t *utf8) {
+    size_t i = 0;
+    for (; i + 32 <= n; i += 32) {
+        __m256i bytes = _mm256_loadu_si256((const __m256i *)(text + i));
+        if (!_mm256_movemask_epi8(bytes)) {
+            _mm256_storeu_si256((__m256i *)utf8, bytes);
+            utf8 += 32;
+            continue;
+        }
+        for (int k = 0; k < 32; k += 4) {
+            int four;
+            memcpy(&four, text + i + k, 4);
+            utf8 = write_4(_mm_cvtepu8_epi32(_mm_cvtsi32_si128(four)), utf8);
+        }
+    }
+    return utf8_of_latin1_portable(text + i, n - i, utf8);
+}
+
+AVX2 static uint8_t *utf8_of_ucs2_avx2(const uint16_t *text, size_t n, uint8_t *utf8) {
+    const __m256i surrogate_bits = _mm256_set1_epi16((short)0xF800);
+    const __m256i surrogates = _mm256_set1_epi16((short)0xD800);
+    const __m256i above_ascii = _mm256_set1_epi16((short)0xFF80);
+    size_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+        __m256i codes = _mm256_loadu_si256((const __m256i *)(text + i));
+        if (_mm256_testz_si256(codes, above_ascii)) {
+            __m256i packed = _mm256_packus_epi16(codes, codes);
+            packed = _mm256_permute4x64_epi64(packed, 0x08);
+            _mm_storeu_si128((__m128i *)utf8, _mm256_castsi256_si128(packed));
+            utf8 += 16;
+            continue;
+        }
+        if (_mm256_movemask_epi8(_mm256_cmpeq_epi16(_mm256_and_si256(codes, surrogate_bits),
+                                                    surrogates))) {
+            return NULL;
+        }
+        for (int k = 0; k < 16; k += 4) {
+            utf8 = write_4(_mm_cvtepu16_epi32(_mm_loadl_epi64((const __m128i *)(text + i + k))),
+                           utf8);
+        }
+    }
+    return utf8_of_ucs2_portable(text + i, n - i, utf8);
+}
+
+AVX2 static uint8_t *utf8_of_ucs4_avx2(const uint32_t *text, size_t n, uint8_t *utf8) {
+    const __m128i surrogate_bits = _mm_set1_epi32((int)0xFFFFF800);
+    const __m128i surrogates = _mm_set1_epi32(0xD800);
+    const __m128i above_ucs2 = _mm_set1_epi32((int)0xFFFF0000);
+    size_t i = 0;
+    for (; i + 4 <= n; i += 4) {
+        __m128i codes = _mm_loadu_si128((const __m128i *)(text + i));
+        if (!_mm_testz_si128(codes, above_ucs2)) {
+            utf8 = utf8_of_ucs4_portable(text + i, 4, utf8);
+            if (!utf8) return NULL;
+            continue;
+        }
+        if (_mm_movemask_epi8(_mm_cmpeq_epi32(_mm_and_si128(codes, surrogate_bits), surrogates))) {
+            return NULL;
+        }
+        utf8 = write_4(codes, utf8);
+    }
+    return utf8_of_ucs4_portable(text + i, n - i, utf8);
+}
+
 static const Tier avx2_tier = {
     classify_avx2, find_cjk_avx2, find_letters_avx2,
-    write_ends_portable, look_up_portable, write_ids_portable,
-    utf8_of_latin1_portable, utf8_of_ucs2_portable, utf8_of_ucs4_portable,
+    write_ends_avx2, look_up_avx2, write_ids_avx2,
+    utf8_of_latin1_avx2, utf8_of_ucs2_avx2, utf8_of_ucs4_avx2,
 };
 
 /* --- AVX-512 --- */
@@ -505,12 +727,17 @@ static const Tier avx512_tier = {
 };
 
 static int best_tier(void) {
-    if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq")
-        && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vbmi")
-        && __builtin_cpu_supports("avx512vbmi2")) {
-        return TIER_AVX512;
-    }
-    return __builtin_cpu_supports("avx2") ? TIER_AVX2 : TIER_PORTABLE;
+#define HAS(feature) __builtin_cpu_supports(feature)
+    if (!(HAS("avx2") && HAS("bmi") && HAS("bmi2") && HAS("popcnt"))) return TIER_PORTABLE;
+    /* AVX-512 without VBMI is no faster here, and slows down what runs beside it. */
+    return HAS("avx512bw") && HAS("avx512dq") && HAS("avx512vl") && HAS("avx512vbmi")
+        && HAS("avx512vbmi2") ? TIER_AVX512 : TIER_AVX2;
+#undef HAS
+}
+
+static void make_tables(void) {
+    make_class_lanes();
+    make_shuffles();
 }
 
 static const Tier *tier_of(int tier) {
@@ -520,6 +747,7 @@ static const Tier *tier_of(int tier) {
 
 #else
 
+static void make_tables(void) { make_class_lanes(); }
 static int best_tier(void) { return TIER_PORTABLE; }
 static const Tier *tier_of(int tier) { (void)tier; return &portable_tier; }
 
