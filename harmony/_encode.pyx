@@ -32,8 +32,8 @@ from harmony._bpe cimport (
     find_long, find_record, make_key, merge_piece, must_stop, reserve, token_length,
 )
 from harmony._segments cimport (
-    ID_SHIFT, KEY_BYTES, NO_RECORD_ID, RECORD_ID_BITS, SECOND_ID_SHIFT, SLACK, Record,
-    next_segment_ends, tier,
+    ID_SHIFT, KEY_BYTES, NO_RECORD_ID, RECORD_ID_BITS, SECOND_ID_SHIFT, SEGMENTS_AT_ONCE, SLACK,
+    Keys, Record, next_segment_ends, tier,
 )
 
 cdef extern from "_memory.h" nogil:
@@ -44,7 +44,9 @@ cdef extern from "_memory.h" nogil:
     void count_steps(size_t n) noexcept
 
 cdef enum:
-    SEGMENTS_AT_ONCE = 512
+    # Records of so many segments are asked for, then compared: all of these stay in the first-level
+    # cache.
+    ASKED_AT_ONCE = 64
     RECORD_BITS = 15                # 32,768 records of 16 bytes
     SPELLING_PAIRS = 84000          # of words of 8 bytes; both caches take 1.9 MB
     SPELLED_BYTES = 32              # of the longest segment that is kept as a spelling
@@ -87,6 +89,7 @@ cdef struct Context:
     int record_shift
     uint64_t n_spellings
     Py_ssize_t ends[SEGMENTS_AT_ONCE + SLACK]
+    Keys keys
     uint64_t values[SEGMENTS_AT_ONCE + SLACK]
     uint32_t missed_segments[SEGMENTS_AT_ONCE + SLACK]
     Missed missed[SEGMENTS_AT_ONCE]
@@ -105,55 +108,64 @@ cdef inline Py_ssize_t start_of(
     return c.ends[segment - 1] if segment else start
 
 
+cdef void make_keys(
+    Context* c, const Text* text, Py_ssize_t start, size_t first, size_t stop,
+) noexcept nogil:
+    """Fill `c.keys` for segments first ... stop; `start`: where segment 0 starts."""
+    cdef Py_ssize_t last_safe = text.n_bytes - KEY_BYTES
+    cdef uint8_t last_bytes[2 * KEY_BYTES]
+    cdef size_t n_last
+    cdef size_t safe = stop
+    cdef Py_ssize_t at
+    cdef Key key
+    # Segments that begin after `last_safe` are read from a copy that zeros follow.
+    while safe > first and start_of(c, safe - 1, start) > last_safe:
+        safe -= 1
+    tier.make_keys(c.records, c.record_shift, text.bytes, text.n_bytes, start_of(c, first, start),
+                   c.ends, first, safe, &c.keys)
+    for first in range(safe, stop):
+        at = start_of(c, first, start)
+        n_last = text.n_bytes - at
+        check_index(n_last, KEY_BYTES, "the last bytes of a text")
+        memset(last_bytes, 0, sizeof(last_bytes))
+        memcpy(last_bytes, text.bytes + at, n_last)
+        make_key(last_bytes, c.ends[first] - at, &key)
+        c.keys.words_0[first] = key.word_0
+        c.keys.words_1[first] = key.word_1
+        c.keys.hashes[first] = key.hash
+
+
 cdef Status encode_segments(
     const Tables* t, Context* c, const Text* text, Py_ssize_t start, Py_ssize_t n_segments,
     Sink* sink,
 ) noexcept nogil:
     """Append the ids of the segments from `start` on that `c.ends` ends."""
-    cdef const uint8_t* bytes = text.bytes
-    # Segments that begin after this one are read from a copy that zeros follow.
-    cdef Py_ssize_t last_safe = text.n_bytes - KEY_BYTES
-    cdef Py_ssize_t tail_start = text.n_bytes - min(text.n_bytes, <Py_ssize_t>KEY_BYTES)
-    cdef uint8_t tail[2 * KEY_BYTES]
-    cdef Py_ssize_t tail_ends[KEY_BYTES]
-    cdef Py_ssize_t n_safe = n_segments
+    cdef size_t n_missed = 0
+    cdef size_t first = 0
+    cdef size_t stop, i
     cdef Py_ssize_t at, k
-    cdef size_t n_missed, i
     cdef Missed* missed
     cdef uint64_t hash
     cdef Status status
     count_steps(n_segments)
-    while n_safe and start_of(c, n_safe - 1, start) > last_safe:
-        n_safe -= 1
-    n_missed = tier.look_up(c.records, c.record_shift, bytes, text.n_bytes, start, c.ends, n_safe,
-                            c.values, c.missed_segments)
-    if n_safe < n_segments:
-        memset(tail, 0, sizeof(tail))
-        memcpy(tail, bytes + tail_start, text.n_bytes - tail_start)
-        for k in range(n_safe, n_segments):
-            check_index(k - n_safe, KEY_BYTES, "the last segments of a text")
-            tail_ends[k - n_safe] = c.ends[k] - tail_start
-        i = n_missed
-        n_missed += tier.look_up(
-            c.records, c.record_shift, tail, sizeof(tail),
-            start_of(c, n_safe, start) - tail_start, tail_ends, n_segments - n_safe,
-            c.values + n_safe, c.missed_segments + n_missed)
-        while i < n_missed:
-            c.missed_segments[i] += <uint32_t>n_safe
-            i += 1
+    while first < <size_t>n_segments:
+        stop = min(first + ASKED_AT_ONCE, <size_t>n_segments)
+        make_keys(c, text, start, first, stop)
+        n_missed += tier.look_up(c.records, c.record_shift, &c.keys, first, stop, c.values,
+                                 c.missed_segments + n_missed)
+        first = stop
     c.more_ids.n_ids = 0
     for i in range(n_missed):
         missed = &c.missed[i]
         k = c.missed_segments[i]
         at = start_of(c, k, start)
         missed.segment = <uint32_t>k
-        missed.bytes = bytes + at
+        missed.bytes = text.bytes + at
         missed.n_bytes = c.ends[k] - at
         missed.n_readable = text.n_bytes - at
-        if at <= last_safe:
-            make_key(bytes + at, missed.n_bytes, &missed.key)
-        else:
-            make_key(tail + (at - tail_start), missed.n_bytes, &missed.key)
+        missed.key.word_0 = c.keys.words_0[k]
+        missed.key.word_1 = c.keys.words_1[k]
+        missed.key.hash = c.keys.hashes[k]
         if missed.n_bytes <= t.longest_short:
             prefetch(t.short_records + (missed.key.hash >> t.short_shift) * 8)
         missed.spellings = NULL

@@ -14,6 +14,7 @@ cdef extern from "_tier.h" nogil:
         ID_SHIFT
         SECOND_ID_SHIFT
         KEY_BYTES
+        SEGMENTS_AT_ONCE
         SLACK
         UTF8_SLACK
     ctypedef struct ByteMasks:
@@ -22,15 +23,22 @@ cdef extern from "_tier.h" nogil:
         uint64_t upper, lower, caseless
     ctypedef struct Record:
         uint64_t word_0, word_1
+    ctypedef struct Keys:
+        uint64_t* words_0
+        uint64_t* words_1
+        uint64_t* hashes
     ctypedef struct Tier:
         void classify_bytes(const uint8_t* bytes, ByteMasks* masks) noexcept nogil
         uint64_t find_cjk(const uint8_t* bytes) noexcept nogil
         void find_letters(const uint8_t* bytes, LetterMasks* letters) noexcept nogil
         size_t write_ends(uint64_t bits, Py_ssize_t base, Py_ssize_t* ends) noexcept nogil
-        size_t look_up(
+        void make_keys(
             const Record* records, int shift, const uint8_t* text, size_t n_readable,
-            Py_ssize_t start, const Py_ssize_t* ends, size_t n, uint64_t* values,
-            uint32_t* missed) noexcept nogil
+            Py_ssize_t start, const Py_ssize_t* ends, size_t first, size_t stop,
+            Keys* keys) noexcept nogil
+        size_t look_up(
+            const Record* records, int shift, const Keys* keys, size_t first, size_t stop,
+            uint64_t* values, uint32_t* missed) noexcept nogil
         uint32_t* write_ids(const uint64_t* values, size_t n, uint32_t* ids) noexcept nogil
         uint8_t* utf8_of_latin1(const uint8_t* text, size_t n, uint8_t* utf8) noexcept nogil
         uint8_t* utf8_of_ucs2(const uint16_t* text, size_t n, uint8_t* utf8) noexcept nogil

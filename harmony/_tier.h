@@ -35,6 +35,19 @@ static inline void make_key(const uint8_t *bytes, size_t n_bytes, Key *key) {
 
 /* --- the loops --- */
 
+enum {
+    SEGMENTS_AT_ONCE = 512,
+    SLACK = 16,                 /* items that may be written past the end of a result */
+    UTF8_SLACK = 64             /* the same for bytes of UTF-8 */
+};
+
+/* Keys of many segments; of those of more than 11 bytes, something that no record has. */
+typedef struct {
+    uint64_t words_0[SEGMENTS_AT_ONCE + SLACK];
+    uint64_t words_1[SEGMENTS_AT_ONCE + SLACK];
+    uint64_t hashes[SEGMENTS_AT_ONCE + SLACK];
+} Keys;
+
 /* Bit i stands for byte i. What is in none of the first seven is ASCII of class OTHER. */
 typedef struct {
     uint64_t upper, lower, number;
@@ -61,9 +74,7 @@ enum {
     RECORD_KEY = 0xFFFFFFF,     /* the 28 bits of the second word beside the ids */
     ID_SHIFT = 28,              /* of the first id */
     SECOND_ID_SHIFT = ID_SHIFT + RECORD_ID_BITS,
-    KEY_BYTES = 16,             /* read of each segment, whatever its length */
-    SLACK = 16,                 /* items that may be written past the end of a result */
-    UTF8_SLACK = 64             /* the same for bytes of UTF-8 */
+    KEY_BYTES = 16              /* read of each segment, whatever its length */
 };
 
 typedef struct {
@@ -81,12 +92,16 @@ typedef struct {
     /* Bits -> positions: `base` + that of each bit that is set; returns how many. */
     size_t (*write_ends)(uint64_t bits, ptrdiff_t base, ptrdiff_t *ends);
 
-    /* For the segments of `text` from `start` on that end at `ends`: the second word of the record
-     * in each one's place, and the numbers of those whose own it is not; returns how many those
-     * are. `n_readable` bytes may be read, at least KEY_BYTES from the start of each segment. */
-    size_t (*look_up)(const Record *records, int shift, const uint8_t *text, size_t n_readable,
-                      ptrdiff_t start, const ptrdiff_t *ends, size_t n, uint64_t *values,
-                      uint32_t *missed);
+    /* For segments `first` ... `stop` of `text`, of which `first` starts at `start` and each ends at its
+     * place in `ends`: their keys, and the records in their places asked for. `n_readable` bytes may
+     * be read, at least KEY_BYTES from the start of each segment. */
+    void (*make_keys)(const Record *records, int shift, const uint8_t *text, size_t n_readable,
+                      ptrdiff_t start, const ptrdiff_t *ends, size_t first, size_t stop, Keys *keys);
+
+    /* For segments `first` ... `stop`: the second word of the record in each one's place, and the
+     * numbers of those whose own it is not; returns how many those are. */
+    size_t (*look_up)(const Record *records, int shift, const Keys *keys, size_t first, size_t stop,
+                      uint64_t *values, uint32_t *missed);
 
     /* The ids, one or two, in the second words of `n` records; returns where they end. */
     uint32_t *(*write_ids)(const uint64_t *values, size_t n, uint32_t *ids);
