@@ -25,7 +25,7 @@ from harmony._bpe cimport (
 )
 from harmony._encode cimport Context, Contexts, Span, Text, encode_text
 from harmony._pretokenize cimport find_malformed
-from harmony._segments cimport UTF8_SLACK, tier
+from harmony._segments cimport UTF8_SLACK, Tier, tier
 
 from harmony.errors import (
     HarmonyError, InvalidUtf8Error, UnknownTokenError, VocabularyError, name_row,
@@ -36,7 +36,8 @@ cdef extern from "_memory.h" nogil:
 
 cdef extern from "_search.h" nogil:
     bint holds(
-        const uint8_t* content, size_t n_content, const uint8_t* wanted, size_t n_wanted) noexcept
+        const Tier* tier, const uint8_t* content, size_t n_content, const uint8_t* wanted,
+        size_t n_wanted) noexcept
 
 cdef extern from "Python.h":
     void PyObject_GC_Track(PyObject* container)
@@ -583,7 +584,7 @@ cdef bint encode_into(
         utf8 = Utf8(text)
         source.bytes = utf8.bytes
         source.n_bytes = utf8.n_bytes
-    if unless is not None and holds(source.bytes, source.n_bytes,
+    if unless is not None and holds(tier, source.bytes, source.n_bytes,
                                     <const uint8_t*>PyBytes_AS_STRING(unless),
                                     PyBytes_GET_SIZE(unless)):
         return False
@@ -786,7 +787,7 @@ cdef class Texts:
         while True:
             with nogil:
                 while i < self.n_texts and not (self.texts[i].n_bytes and holds(
-                        self.texts[i].bytes, self.texts[i].n_bytes, wanted, n_wanted)):
+                        tier, self.texts[i].bytes, self.texts[i].n_bytes, wanted, n_wanted)):
                     i += 1
             if i == self.n_texts:
                 return rows

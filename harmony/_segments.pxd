@@ -40,6 +40,8 @@ cdef extern from "_tier.h" nogil:
             const Record* records, int shift, const Keys* keys, size_t first, size_t stop,
             uint64_t* values, uint32_t* missed) noexcept nogil
         uint32_t* write_ids(const uint64_t* values, size_t n, uint32_t* ids) noexcept nogil
+        size_t skip_to_pair(
+            const uint8_t* text, size_t n_bytes, uint8_t first, uint8_t second) noexcept nogil
         uint8_t* utf8_of_latin1(const uint8_t* text, size_t n, uint8_t* utf8) noexcept nogil
         uint8_t* utf8_of_ucs2(const uint16_t* text, size_t n, uint8_t* utf8) noexcept nogil
         uint8_t* utf8_of_ucs4(const uint32_t* text, size_t n, uint8_t* utf8) noexcept nogil

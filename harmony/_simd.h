@@ -133,6 +133,20 @@ static uint32_t *write_ids_portable(const uint64_t *values, size_t n, uint32_t *
     return ids;
 }
 
+static size_t skip_to_pair_portable(const uint8_t *text, size_t n_bytes, uint8_t first,
+                                    uint8_t second) {
+    enum { AT_ONCE = 64 };
+    size_t at = 0;
+    for (; at + AT_ONCE < n_bytes; at += AT_ONCE) {
+        uint8_t found = 0;
+        /* No branch inside a block, so that compilers make vectors of it. */
+        for (int i = 0; i < AT_ONCE; i++)
+            found |= (text[at + i] == first) & (text[at + i + 1] == second);
+        if (found) break;
+    }
+    return at;
+}
+
 static inline uint8_t *write_code_point(uint32_t code, uint8_t *utf8) {
     if (code < 0x80) {
         *utf8++ = (uint8_t)code;
@@ -169,6 +183,7 @@ UTF8_OF_PORTABLE(utf8_of_ucs4_portable, uint32_t)
 static const Tier portable_tier = {
     classify_portable, find_cjk_portable, find_letters_portable,
     write_ends_portable, make_keys_portable, look_up_portable, write_ids_portable,
+    skip_to_pair_portable,
     utf8_of_latin1_portable, utf8_of_ucs2_portable, utf8_of_ucs4_portable,
 };
 
@@ -412,6 +427,22 @@ AVX2 static size_t look_up_avx2(const Record *records, int shift, const Keys *ke
     return n_missed + look_up_portable(records, shift, keys, i, stop, values, missed + n_missed);
 }
 
+AVX2 static size_t skip_to_pair_avx2(const uint8_t *text, size_t n_bytes, uint8_t first,
+                                     uint8_t second) {
+    const __m256i firsts = _mm256_set1_epi8((char)first);
+    const __m256i seconds = _mm256_set1_epi8((char)second);
+#define PAIRS(at) _mm256_and_si256( \
+    _mm256_cmpeq_epi8(_mm256_loadu_si256((const __m256i *)(at)), firsts), \
+    _mm256_cmpeq_epi8(_mm256_loadu_si256((const __m256i *)((at) + 1)), seconds))
+    size_t at = 0;
+    for (; at + 64 < n_bytes; at += 64) {
+        __m256i found = _mm256_or_si256(PAIRS(text + at), PAIRS(text + at + 32));
+        if (!_mm256_testz_si256(found, found)) break;
+    }
+    return at;
+#undef PAIRS
+}
+
 /* Four code points below U+10000. */
 AVX2 static inline uint8_t *write_4(__m128i codes, uint8_t *utf8) {
 #define BITS(shifted, mask) _mm_and_si128(shifted, _mm_set1_epi32(mask))
@@ -501,6 +532,7 @@ AVX2 static uint8_t *utf8_of_ucs4_avx2(const uint32_t *text, size_t n, uint8_t *
 static const Tier avx2_tier = {
     classify_avx2, find_cjk_avx2, find_letters_avx2,
     write_ends_avx2, make_keys_avx2, look_up_avx2, write_ids_avx2,
+    skip_to_pair_avx2,
     utf8_of_latin1_avx2, utf8_of_ucs2_avx2, utf8_of_ucs4_avx2,
 };
 
@@ -758,6 +790,7 @@ AVX512 static uint8_t *utf8_of_ucs4_avx512(const uint32_t *text, size_t n, uint8
 static const Tier avx512_tier = {
     classify_avx512, find_cjk_avx512, find_letters_avx512,
     write_ends_avx512, make_keys_avx512, look_up_avx512, write_ids_avx512,
+    skip_to_pair_avx2,
     utf8_of_latin1_avx512, utf8_of_ucs2_avx512, utf8_of_ucs4_avx512,
 };
 

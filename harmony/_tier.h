@@ -106,6 +106,9 @@ typedef struct {
     /* The ids, one or two, in the second words of `n` records; returns where they end. */
     uint32_t *(*write_ids)(const uint64_t *values, size_t n, uint32_t *ids);
 
+    /* Where in `text` to begin to look for these two bytes in a row: it holds none before. */
+    size_t (*skip_to_pair)(const uint8_t *text, size_t n_bytes, uint8_t first, uint8_t second);
+
     /* UTF-8 of a text of so many code points, of one, two or four bytes each; returns where it
      * ends, or NULL if there are surrogates. What is behind the end is written to, too. */
     uint8_t *(*utf8_of_latin1)(const uint8_t *text, size_t n, uint8_t *utf8);
