@@ -36,6 +36,9 @@ from harmony._segments cimport (
     Keys, Record, next_segment_ends, tier,
 )
 
+cdef extern from "_tier.h" nogil:
+    bint are_equal(const uint8_t* a, const uint8_t* b, size_t n) noexcept
+
 cdef extern from "_memory.h" nogil:
     uint64_t load_u64(const uint8_t* bytes) noexcept
     void prefetch(const void* address) noexcept
@@ -135,6 +138,16 @@ cdef void make_keys(
         c.keys.hashes[first] = key.hash
 
 
+cdef inline void ask_for_spellings(const Tables* t, Context* c, Missed* missed) noexcept nogil:
+    cdef uint64_t hash
+    missed.spellings = NULL
+    if missed.n_bytes <= SPELLED_BYTES and t.longest_short:
+        hash = hash_of(missed)
+        missed.spellings = c.spellings + ((hash >> 32) * c.n_spellings >> 32)
+        missed.tag = hash >> TAG_SHIFT & TAG_MASK
+        prefetch(missed.spellings)
+
+
 cdef Status encode_segments(
     const Tables* t, Context* c, const Text* text, Py_ssize_t start, Py_ssize_t n_segments,
     Sink* sink,
@@ -168,12 +181,8 @@ cdef Status encode_segments(
         missed.key.hash = c.keys.hashes[k]
         if missed.n_bytes <= t.longest_short:
             prefetch(t.short_records + (missed.key.hash >> t.short_shift) * 8)
-        missed.spellings = NULL
-        if missed.n_bytes <= SPELLED_BYTES and t.longest_short:
-            hash = hash_of(missed)
-            missed.spellings = c.spellings + ((hash >> 32) * c.n_spellings >> 32)
-            missed.tag = hash >> TAG_SHIFT & TAG_MASK
-            prefetch(missed.spellings)
+        else:
+            ask_for_spellings(t, c, missed)
     status = resolve(t, c, n_missed)
     if status != OK:
         return status
@@ -201,20 +210,12 @@ cdef inline size_t match(
     cdef const uint8_t* record = t.short_tokens + <size_t>token * TOKEN_BYTES
     cdef size_t length = record[TOKEN_BYTES - 1]
     count_steps(1)
+    if length < TOKEN_BYTES <= n_readable:
+        return length if length <= n_bytes and are_equal(record, bytes, length) else 0
     if length == IS_LONG:
         length = token_length(t, token)
         record = t.token_bytes + t.token_starts[token]
-    if length > n_bytes:
-        return 0
-    if length <= 8 <= n_readable:
-        return length if (load_u64(record) ^ load_u64(bytes)) << (64 - 8 * length) == 0 else 0
-    if length < 16 <= n_readable:
-        if load_u64(record) != load_u64(bytes):
-            return 0
-        record += 8
-        bytes += 8
-        return length if (load_u64(record) ^ load_u64(bytes)) << (128 - 8 * length) == 0 else 0
-    return length if memcmp(record, bytes, length) == 0 else 0
+    return length if length <= n_bytes and memcmp(record, bytes, length) == 0 else 0
 
 
 cdef inline bint read_spelling(const Tables* t, Missed* missed) noexcept nogil:
@@ -338,10 +339,13 @@ cdef Status resolve(const Tables* t, Context* c, size_t n_missed) noexcept nogil
                 c.values[missed.segment] = value
                 remember(c, &missed.key, value)
                 continue
-        if missed.spellings:
-            prefetch_tokens(t, missed)
+            ask_for_spellings(t, c, missed)
         c.open[n_open] = <uint32_t>i
         n_open += 1
+    for i in range(n_open):
+        missed = &c.missed[c.open[i]]
+        if missed.spellings:
+            prefetch_tokens(t, missed)
     for i in range(n_open):
         missed = &c.missed[c.open[i]]
         if missed.n_bytes > LONG_SEGMENT:

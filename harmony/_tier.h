@@ -33,6 +33,22 @@ static inline void make_key(const uint8_t *bytes, size_t n_bytes, Key *key) {
     key->hash = key->word_0 * MULTIPLIER_1 + key->word_1 * MULTIPLIER_2;
 }
 
+/* Whether two byte strings of n < 16 bytes are equal; 16 bytes of both may be read. No branch depends
+ * on the length, which is hard to guess. */
+static inline int are_equal(const uint8_t *a, const uint8_t *b, size_t n) {
+    static const uint64_t masks[16][2] = {
+#define LOW(n) (n >= 8 ? ~0ull : (1ull << 8 * (n & 7)) - 1)
+#define ROW(n) {LOW(n), n <= 8 ? 0 : LOW((n - 8))}
+        ROW(0), ROW(1), ROW(2), ROW(3), ROW(4), ROW(5), ROW(6), ROW(7), ROW(8), ROW(9), ROW(10),
+        ROW(11), ROW(12), ROW(13), ROW(14), ROW(15),
+#undef LOW
+#undef ROW
+    };
+    uint64_t low = (load_u64(a) ^ load_u64(b)) & masks[n][0];
+    uint64_t high = (load_u64(a + 8) ^ load_u64(b + 8)) & masks[n][1];
+    return (low | high) == 0;
+}
+
 /* --- the loops --- */
 
 enum {
