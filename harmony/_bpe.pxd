@@ -96,6 +96,8 @@ cdef Status reserve(Sink* sink, size_t n_more) noexcept nogil
 cdef bint must_stop(Sink* sink) noexcept nogil
 
 cdef extern from "_memory.h" nogil:
+    enum:
+        MOVED_AT_ONCE
     uint32_t u32_at(const uint32_t* values, size_t index, size_t length) noexcept
 
 
@@ -113,8 +115,8 @@ cdef uint32_t find_long(const Tables* t, const uint8_t* piece, size_t n_bytes) n
 
 cdef struct Merging:
     # A piece of at most SHORT_PIECE bytes whose first merges are done.
-    uint32_t ids[SHORT_PIECE]
-    uint32_t ranks[SHORT_PIECE]
+    uint32_t ids[SHORT_PIECE + MOVED_AT_ONCE]
+    uint32_t ranks[SHORT_PIECE + MOVED_AT_ONCE]
     uint8_t wide[SHORT_PIECE]       # indices of the ranks that are yet to be looked up
     size_t n                        # of ids
     size_t n_wide

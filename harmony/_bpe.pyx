@@ -37,6 +37,7 @@ cdef extern from "_memory.h" nogil:
     uint64_t u64_at(const uint64_t* values, size_t index, size_t length) noexcept
     uint64_t load_u64(const uint8_t* bytes) noexcept
     void prefetch(const void* address) noexcept
+    void close_gap(uint32_t* items, size_t first, size_t stop) noexcept
     void check_index(size_t index, size_t length, const char* what) noexcept
     void count_steps(size_t n) noexcept
     uint64_t steps_counted() noexcept
@@ -350,10 +351,8 @@ cdef void end_merging(const Tables* t, Merging* m, Sink* sink) noexcept nogil:
             break
         m.ids[at] = lowest
         n -= 1
-        for i in range(at + 1, n):
-            m.ids[i] = m.ids[i + 1]
-        for i in range(at, n - 1):
-            m.ranks[i] = m.ranks[i + 1]
+        close_gap(m.ids, at + 1, n)
+        close_gap(m.ranks, at, n - 1)
         if at > 0:
             m.ranks[at - 1] = find_pair(t, m.ids[at - 1], lowest)
         if at + 1 < n:

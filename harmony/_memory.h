@@ -69,6 +69,18 @@ static inline void step_aside(void) {
     nanosleep(&shortest, NULL);
 }
 
+enum { MOVED_AT_ONCE = 4 };
+
+/* Move items `first` + 1 ... `stop` one place down, four at a time: most moves are that short, and a
+ * call of memmove, which compilers make of a plain loop, takes longer. Up to four more are moved. */
+static inline void close_gap(uint32_t *items, size_t first, size_t stop) {
+    for (size_t i = first; i < stop; i += MOVED_AT_ONCE) {
+        uint64_t four[2];
+        memcpy(four, items + i + 1, sizeof(four));
+        memcpy(items + i, four, sizeof(four));
+    }
+}
+
 /* Have the system provide memory that is about to be written to all over. Memory that is read before
  * it is written to is provided twice, and the second time every other thread of the process has to be
  * told: ten microseconds a page on a virtual machine. What it holds is kept; where the system does not
