@@ -414,7 +414,7 @@ class Tokenizer:
             specials.refuse_all_but(text, allowed)
         if allowed is not specials.names and allowed:
             allowed = self._checked(allowed)
-        if not may_be_special:
+        if not may_be_special or not allowed:
             return text, None, self._piece_ends(text)
         text = to_utf8(text)
         spans = list(specials.spans(text, allowed))
