@@ -76,7 +76,7 @@ cdef struct Spellings:
 cdef struct Missed:
     # A segment that the first cache does not have.
     Key key
-    Spellings* spellings            # where its own may be; NULL: nowhere
+    Spellings* spellings            # where its own may be, once asked for; NULL: nowhere
     uint64_t tag                    # of its own
     const uint8_t* bytes
     size_t n_bytes
@@ -139,6 +139,7 @@ cdef void make_keys(
 
 
 cdef inline void ask_for_spellings(const Tables* t, Context* c, Missed* missed) noexcept nogil:
+    """Find the place of a segment's spelling, and ask for it."""
     cdef uint64_t hash
     missed.spellings = NULL
     if missed.n_bytes <= SPELLED_BYTES and t.longest_short:
@@ -158,7 +159,6 @@ cdef Status encode_segments(
     cdef size_t stop, i
     cdef Py_ssize_t at, k
     cdef Missed* missed
-    cdef uint64_t hash
     cdef Status status
     count_steps(n_segments)
     while first < <size_t>n_segments:
