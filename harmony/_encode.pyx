@@ -115,24 +115,25 @@ cdef void make_keys(
     Context* c, const Text* text, Py_ssize_t start, size_t first, size_t stop,
 ) noexcept nogil:
     """Fill `c.keys` for segments first ... stop; `start`: where segment 0 starts."""
+    # Segments that begin behind this place are read from a copy that zeros follow.
     cdef Py_ssize_t last_safe = text.n_bytes - KEY_BYTES
-    cdef uint8_t last_bytes[2 * KEY_BYTES]
-    cdef size_t n_last
+    cdef Py_ssize_t copied_from = max(last_safe, 0)
+    cdef uint8_t copy[2 * KEY_BYTES]
     cdef size_t safe = stop
     cdef Py_ssize_t at
     cdef Key key
-    # Segments that begin after `last_safe` are read from a copy that zeros follow.
     while safe > first and start_of(c, safe - 1, start) > last_safe:
         safe -= 1
     tier.make_keys(c.records, c.record_shift, text.bytes, text.n_bytes, start_of(c, first, start),
                    c.ends, first, safe, &c.keys)
+    if safe == stop:
+        return
+    memset(copy, 0, sizeof(copy))
+    memcpy(copy, text.bytes + copied_from, text.n_bytes - copied_from)
     for first in range(safe, stop):
         at = start_of(c, first, start)
-        n_last = text.n_bytes - at
-        check_index(n_last, KEY_BYTES, "the last bytes of a text")
-        memset(last_bytes, 0, sizeof(last_bytes))
-        memcpy(last_bytes, text.bytes + at, n_last)
-        make_key(last_bytes, c.ends[first] - at, &key)
+        check_index(at - copied_from, KEY_BYTES, "the last bytes of a text")
+        make_key(copy + (at - copied_from), c.ends[first] - at, &key)
         c.keys.words_0[first] = key.word_0
         c.keys.words_1[first] = key.word_1
         c.keys.hashes[first] = key.hash
