@@ -16,6 +16,7 @@ cdef class IdMemory:
 cdef class Codec:
     # One vocabulary with its special tokens: text -> ids, ids -> bytes.
     cdef readonly RankTables ranks
+    cdef readonly bytes marker                  # None: nothing tells that a text has no specials
     cdef Contexts contexts
     cdef const uint32_t[::1] special_ids        # ascending
     cdef const uint32_t[::1] special_starts     # n_special + 1, into special_bytes

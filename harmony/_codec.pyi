@@ -1,5 +1,5 @@
 from collections.abc import Iterable, Sequence
-from typing import Any, final, overload
+from typing import Any, final
 
 import numpy
 from numpy.typing import NDArray
@@ -25,23 +25,18 @@ class Ids:
 @final
 class Codec:
     ranks: RankTables
-    def __new__(cls, ranks: RankTables, specials: dict[int, bytes]) -> Self: ...
-    @overload
+    marker: bytes | None
+    def __new__(
+        cls, ranks: RankTables, specials: dict[int, bytes], marker: bytes | None = None
+    ) -> Self: ...
     def encode_list(
         self, text: str | Buffer, specials: _Specials = None, piece_ends: _PieceEnds = None
     ) -> list[int]: ...
-    @overload
-    def encode_list(
-        self, text: str | Buffer, specials: _Specials, piece_ends: _PieceEnds, unless: bytes | None
-    ) -> list[int] | None: ...
-    @overload
     def encode_array(
         self, text: str | Buffer, specials: _Specials = None, piece_ends: _PieceEnds = None
     ) -> NDArray[numpy.uint32]: ...
-    @overload
-    def encode_array(
-        self, text: str | Buffer, specials: _Specials, piece_ends: _PieceEnds, unless: bytes | None
-    ) -> NDArray[numpy.uint32] | None: ...
+    def list_at_once(self, text: str | Buffer) -> list[int] | None: ...
+    def array_at_once(self, text: str | Buffer) -> NDArray[numpy.uint32] | None: ...
     def count(
         self, text: str | Buffer, specials: _Specials = None, piece_ends: _PieceEnds = None
     ) -> int: ...

@@ -323,15 +323,17 @@ cdef uint32_t id_from(object value, Py_ssize_t at) except? 0xFFFFFFFF:
 cdef class Codec:
     """Text -> ids and ids -> bytes for one vocabulary and its special tokens.
 
-    `ranks`: a RankTables. `specials`: {id: bytes}. Thread-safe: nothing changes after the
-    constructor but the shared cache of int objects.
+    `ranks`: a RankTables. `specials`: {id: bytes}. `marker`: what every special token begins with;
+    None if texts need a closer look whether they hold it or not. Thread-safe: nothing changes after
+    the constructor but the shared cache of int objects.
     """
 
-    def __cinit__(self, RankTables ranks not None, dict specials not None):
+    def __cinit__(self, RankTables ranks not None, dict specials not None, bytes marker=None):
         import numpy
 
         in_order = sorted(specials.items())
         self.ranks = ranks
+        self.marker = marker
         if ranks.contexts is None:
             ranks.contexts = Contexts()
         self.contexts = ranks.contexts
@@ -343,27 +345,56 @@ cdef class Codec:
 
     # text -> ids
 
-    def encode_list(self, text, specials=None, piece_ends=None, bytes unless=None):
-        """Ids of `text` as a list of int; None if it holds `unless`. For the other arguments see
-        `encode_into`."""
+    def encode_list(self, text, specials=None, piece_ends=None):
+        """Ids of `text` as a list of int. For the other arguments see `encode_into`."""
         cdef uint32_t stack_ids[STACK_IDS]
         cdef Sink sink
         start_sink(&sink, stack_ids)
         try:
-            if not encode_into(self, text, specials, piece_ends, unless, &sink):
+            encode_into(self, text, specials, piece_ends, None, &sink)
+            return list_of(sink.ids, sink.n_ids)
+        finally:
+            if sink.on_heap:
+                free(sink.ids)
+
+    def encode_array(self, text, specials=None, piece_ends=None):
+        """The same as a uint32 array."""
+        cdef uint32_t stack_ids[STACK_IDS]
+        cdef Sink sink
+        start_sink(&sink, stack_ids)
+        try:
+            encode_into(self, text, specials, piece_ends, None, &sink)
+            return array_of(&sink)
+        finally:
+            if sink.on_heap:
+                free(sink.ids)
+
+    # The same for most calls there are: one argument costs less than four.
+
+    def list_at_once(self, text):
+        """Ids of `text` as a list of int; None if it may hold special tokens."""
+        cdef uint32_t stack_ids[STACK_IDS]
+        cdef Sink sink
+        if self.marker is None:
+            return None
+        start_sink(&sink, stack_ids)
+        try:
+            if not encode_into(self, text, None, None, self.marker, &sink):
                 return None
             return list_of(sink.ids, sink.n_ids)
         finally:
             if sink.on_heap:
                 free(sink.ids)
 
-    def encode_array(self, text, specials=None, piece_ends=None, bytes unless=None):
+    def array_at_once(self, text):
         """The same as a uint32 array."""
         cdef uint32_t stack_ids[STACK_IDS]
         cdef Sink sink
+        if self.marker is None:
+            return None
         start_sink(&sink, stack_ids)
         try:
-            if not encode_into(self, text, specials, piece_ends, unless, &sink):
+            if not encode_into(self, text, None, None, self.marker, &sink):
                 return None
             return array_of(&sink)
         finally:

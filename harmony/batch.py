@@ -108,10 +108,10 @@ class Job:
         tokenizer._resolve("", allowed_special, disallowed_special)  # for the errors in these
         self._tokenizer = tokenizer
         self._policy = (allowed_special, disallowed_special)
-        # Whether texts without the beginning of all special tokens need no second look.
+        # What texts hold that need a second look; every one holds b"".
         self._marker = b""
-        if tokenizer._splits_by_itself and (not disallowed_special or disallowed_special == "all"):
-            self._marker = tokenizer._marker
+        if not disallowed_special or disallowed_special == "all":
+            self._marker = tokenizer._codec.marker or b""
         self._chunks: list[tuple[Callable[[int, int, int], Texts], int, int, int]] = []
         first_row = 0
         n_bytes = 0

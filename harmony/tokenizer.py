@@ -58,9 +58,10 @@ O200K_PATTERN = "|".join(
     ]
 )
 
-# Default of `allowed_special`. It is this object that means "the caller gave nothing": comparing
-# identities costs nothing.
+# Defaults. It is these objects that mean "the caller gave nothing": comparing identities costs
+# nothing. Whoever gives an equal one gets the same, by a longer way.
 _NONE_ALLOWED: set[str] = set()
+_ALL: Literal["all"] = "all"
 _NO_NAMES: frozenset[str] = frozenset()
 
 
@@ -81,17 +82,27 @@ class Tokenizer:
 
     # Whether names in `allowed_special` that are no special tokens are refused.
     _refuses_unknown_names = True
-    # Whether the compiled scanner finds the pieces of every text.
-    _splits_by_itself = True
 
-    def __init__(self, name: str, ranks: RankTables, special_tokens: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        name: str,
+        ranks: RankTables,
+        special_tokens: Mapping[str, int],
+        *,
+        splits_by_itself: bool = True,
+    ) -> None:
         self._name = name
         self._ranks = ranks
         self._specials = SpecialTokens(special_tokens)
         names = {token: text.encode() for text, token in special_tokens.items()}
-        self._codec = Codec(ranks, names)
+        # Whether the compiled scanner finds the pieces of every text.
+        self._splits_by_itself = splits_by_itself
         # A text without the beginning of all special tokens holds none of them.
-        self._marker = self._specials.marker.encode()
+        marker = self._specials.marker.encode() if splits_by_itself else None
+        self._codec = Codec(ranks, names, marker)
+        # To find these each time would take a tenth of a call on a few words.
+        self._list_at_once = self._codec.list_at_once
+        self._array_at_once = self._codec.array_at_once
 
     @classmethod
     def from_tiktoken_file(
@@ -125,12 +136,8 @@ class Tokenizer:
         holds one of `disallowed_special` ("all": every special token that is not allowed; (): none)
         raises HarmonyError. Other text is ordinary.
         """
-        if (
-            allowed_special is _NONE_ALLOWED
-            and disallowed_special == "all"
-            and self._splits_by_itself
-        ):
-            ids = self._codec.encode_list(text, None, None, self._marker)
+        if allowed_special is _NONE_ALLOWED and disallowed_special is _ALL:
+            ids = self._list_at_once(text)
             if ids is not None:
                 return ids
         return self._codec.encode_list(*self._resolve(text, allowed_special, disallowed_special))
@@ -149,13 +156,13 @@ class Tokenizer:
         disallowed_special: SpecialNames = "all",
     ) -> NDArray[np.uint32]:
         """As `encode`: uint32 array, 1-D, the caller's own, writeable."""
-        if allowed_special is _NONE_ALLOWED and self._splits_by_itself:
-            if not disallowed_special:
-                return self._codec.encode_array(text)
-            if disallowed_special == "all":
-                ids = self._codec.encode_array(text, None, None, self._marker)
+        if allowed_special is _NONE_ALLOWED:
+            if disallowed_special is _ALL:
+                ids = self._array_at_once(text)
                 if ids is not None:
                     return ids
+            elif not disallowed_special and self._splits_by_itself:
+                return self._codec.encode_array(text)
         return self._codec.encode_array(*self._resolve(text, allowed_special, disallowed_special))
 
     def count_tokens(self, text: Text, *, allowed_special: SpecialNames = ()) -> int:
@@ -448,7 +455,6 @@ class LoadedTokenizer(Tokenizer):
                 )
         if len(set(special_tokens.values())) != len(special_tokens):
             raise VocabularyError("two special tokens have the same id")
-        super().__init__(name, ranks_from(tokens), special_tokens)
         self._path = path
         self._pattern = pattern
         self._splitter: Any = None
@@ -459,7 +465,9 @@ class LoadedTokenizer(Tokenizer):
                 self._splitter = regex.compile(pattern)
             except regex.error as error:
                 raise VocabularyError(f"the pattern of {name} does not compile: {error}") from error
-        self._splits_by_itself = self._splitter is None
+        super().__init__(
+            name, ranks_from(tokens), special_tokens, splits_by_itself=self._splitter is None
+        )
 
     def _piece_ends(self, text: Text) -> NDArray[np.intp] | None:
         return self._piece_ends_between(text, [])
