@@ -347,59 +347,21 @@ cdef class Codec:
 
     def encode_list(self, text, specials=None, piece_ends=None):
         """Ids of `text` as a list of int. For the other arguments see `encode_into`."""
-        cdef uint32_t stack_ids[STACK_IDS]
-        cdef Sink sink
-        start_sink(&sink, stack_ids)
-        try:
-            encode_into(self, text, specials, piece_ends, None, &sink)
-            return list_of(sink.ids, sink.n_ids)
-        finally:
-            if sink.on_heap:
-                free(sink.ids)
+        return ids_as_list(self, text, specials, piece_ends, None)
 
     def encode_array(self, text, specials=None, piece_ends=None):
         """The same as a uint32 array."""
-        cdef uint32_t stack_ids[STACK_IDS]
-        cdef Sink sink
-        start_sink(&sink, stack_ids)
-        try:
-            encode_into(self, text, specials, piece_ends, None, &sink)
-            return array_of(&sink)
-        finally:
-            if sink.on_heap:
-                free(sink.ids)
+        return ids_as_array(self, text, specials, piece_ends, None)
 
     # The same for most calls there are: one argument costs less than four.
 
     def list_at_once(self, text):
         """Ids of `text` as a list of int; None if it may hold special tokens."""
-        cdef uint32_t stack_ids[STACK_IDS]
-        cdef Sink sink
-        if self.marker is None:
-            return None
-        start_sink(&sink, stack_ids)
-        try:
-            if not encode_into(self, text, None, None, self.marker, &sink):
-                return None
-            return list_of(sink.ids, sink.n_ids)
-        finally:
-            if sink.on_heap:
-                free(sink.ids)
+        return None if self.marker is None else ids_as_list(self, text, None, None, self.marker)
 
     def array_at_once(self, text):
         """The same as a uint32 array."""
-        cdef uint32_t stack_ids[STACK_IDS]
-        cdef Sink sink
-        if self.marker is None:
-            return None
-        start_sink(&sink, stack_ids)
-        try:
-            if not encode_into(self, text, None, None, self.marker, &sink):
-                return None
-            return array_of(&sink)
-        finally:
-            if sink.on_heap:
-                free(sink.ids)
+        return None if self.marker is None else ids_as_array(self, text, None, None, self.marker)
 
     def count(self, text, specials=None, piece_ends=None):
         """Number of ids of `text`."""
@@ -649,6 +611,34 @@ cdef bint encode_into(
         return True
     finally:
         free(spans)
+
+
+cdef list ids_as_list(Codec codec, text, specials, piece_ends, bytes unless):
+    """Ids of `text`, or None if `encode_into`, which says what the arguments are, did nothing."""
+    cdef uint32_t stack_ids[STACK_IDS]
+    cdef Sink sink
+    start_sink(&sink, stack_ids)
+    try:
+        if not encode_into(codec, text, specials, piece_ends, unless, &sink):
+            return None
+        return list_of(sink.ids, sink.n_ids)
+    finally:
+        if sink.on_heap:
+            free(sink.ids)
+
+
+cdef object ids_as_array(Codec codec, text, specials, piece_ends, bytes unless):
+    """The same as a uint32 array."""
+    cdef uint32_t stack_ids[STACK_IDS]
+    cdef Sink sink
+    start_sink(&sink, stack_ids)
+    try:
+        if not encode_into(codec, text, specials, piece_ends, unless, &sink):
+            return None
+        return array_of(&sink)
+    finally:
+        if sink.on_heap:
+            free(sink.ids)
 
 
 cdef int encode_source(Codec codec, const Text* source, Sink* sink) except -1:

@@ -9,14 +9,14 @@
 #define MULTIPLIER_1 0x9E3779B97F4A7C15ull
 #define MULTIPLIER_2 0xC2B2AE3D27D4EB4Full
 
-/* By length, 12 standing for more than 11: the bits of each word to keep, and the length in its
- * place. No record has the length 15. */
-static const uint64_t KEY_MASKS[13][3] = {
+/* By length, 15 standing for more: the bits of each word to keep, and the length in its place. No
+ * record is longer than 11 bytes, so none has the key of what is. */
+static const uint64_t KEY_MASKS[16][3] = {
 #define LOW(n) (n >= 8 ? ~0ull : (1ull << 8 * (n & 7)) - 1)
 #define HIGH(n) (n <= 8 ? 0 : (1ull << 8 * ((n - 8) & 7)) - 1)
 #define ROW(n) {LOW(n), HIGH(n), (uint64_t)(n) << 24}
     ROW(0), ROW(1), ROW(2), ROW(3), ROW(4), ROW(5), ROW(6), ROW(7), ROW(8), ROW(9), ROW(10),
-    ROW(11), {~0ull, HIGH(11), 15ull << 24},
+    ROW(11), ROW(12), ROW(13), ROW(14), ROW(15),
 #undef LOW
 #undef HIGH
 #undef ROW
@@ -27,7 +27,7 @@ typedef struct {
 } Key;
 
 static inline void make_key(const uint8_t *bytes, size_t n_bytes, Key *key) {
-    const uint64_t *mask = KEY_MASKS[n_bytes < 12 ? n_bytes : 12];
+    const uint64_t *mask = KEY_MASKS[n_bytes < 15 ? n_bytes : 15];
     key->word_0 = load_u64(bytes) & mask[0];
     key->word_1 = (load_u64(bytes + 8) & mask[1]) | mask[2];
     key->hash = key->word_0 * MULTIPLIER_1 + key->word_1 * MULTIPLIER_2;
@@ -36,16 +36,9 @@ static inline void make_key(const uint8_t *bytes, size_t n_bytes, Key *key) {
 /* Whether two byte strings of n < 16 bytes are equal; 16 bytes of both may be read. No branch depends
  * on the length, which is hard to guess. */
 static inline int are_equal(const uint8_t *a, const uint8_t *b, size_t n) {
-    static const uint64_t masks[16][2] = {
-#define LOW(n) (n >= 8 ? ~0ull : (1ull << 8 * (n & 7)) - 1)
-#define ROW(n) {LOW(n), n <= 8 ? 0 : LOW((n - 8))}
-        ROW(0), ROW(1), ROW(2), ROW(3), ROW(4), ROW(5), ROW(6), ROW(7), ROW(8), ROW(9), ROW(10),
-        ROW(11), ROW(12), ROW(13), ROW(14), ROW(15),
-#undef LOW
-#undef ROW
-    };
-    uint64_t low = (load_u64(a) ^ load_u64(b)) & masks[n][0];
-    uint64_t high = (load_u64(a + 8) ^ load_u64(b + 8)) & masks[n][1];
+    const uint64_t *mask = KEY_MASKS[n];
+    uint64_t low = (load_u64(a) ^ load_u64(b)) & mask[0];
+    uint64_t high = (load_u64(a + 8) ^ load_u64(b + 8)) & mask[1];
     return (low | high) == 0;
 }
 
