@@ -1,5 +1,7 @@
 # Pieces -> ids (merging) over the rank arrays. See _bpe.pyx.
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+from harmony._segments cimport LANES, Lanes
 
 cdef extern from *:
     """
@@ -16,7 +18,10 @@ cdef enum:
 
 cdef enum:
     # Above this many bytes the square of the length costs more than the other engines do.
-    SHORT_PIECE = 64
+    SHORT_PIECE = LANES - 2
+    # Pieces that are merged together, and ranks that are looked up together before that.
+    MERGED_AT_ONCE = 64
+    WANTED_AT_ONCE = 1024
 
 
 cdef enum Status:
@@ -37,10 +42,13 @@ cdef struct Sink:
     int64_t next_look   # when to look at signals again, in milliseconds; 0: not begun
 
 
-cdef extern from "_pairs.h" nogil:
-    ctypedef struct PairLine:
-        pass
+cdef enum:
+    ID_BITS = 21
+    LOWEST_REGION = 8
 
+cdef struct PairRegion:
+    # Where records and pilots are of the pairs whose ids have the same highest bit.
+    uint32_t first_place, n_places, first_pilot, n_pilots
 
 cdef struct Tables:
     # Pointers into the arrays that rank_tables.py describes, and their lengths.
@@ -60,14 +68,11 @@ cdef struct Tables:
     const uint64_t* long_slots
     uint64_t n_long_slots
     int long_shift
-    const PairLine* pair_lines
-    uint64_t n_pair_lines               # 0: all pairs are in pair_slots
-    const uint64_t* pair_slots
-    uint64_t n_pair_slots
-    int pair_shift
-    const uint64_t* pair_filter         # n_filter_words of 64 bits
-    uint64_t n_filter_words
-    int filter_shift
+    const uint64_t* pair_records
+    uint64_t n_pair_records
+    const uint16_t* pair_pilots
+    uint64_t n_pair_pilots
+    PairRegion pair_regions[ID_BITS]    # by the highest bit
     # Only for vocabularies whose merges are proven; NULL otherwise.
     const uint32_t* split_left          # n_ids
     const uint32_t* split_right         # n_ids
@@ -96,8 +101,6 @@ cdef Status reserve(Sink* sink, size_t n_more) noexcept nogil
 cdef bint must_stop(Sink* sink) noexcept nogil
 
 cdef extern from "_memory.h" nogil:
-    enum:
-        MOVED_AT_ONCE
     uint32_t u32_at(const uint32_t* values, size_t index, size_t length) noexcept
 
 
@@ -114,18 +117,27 @@ cdef uint64_t find_record(const Tables* t, const Key* key) noexcept nogil
 cdef uint32_t find_long(const Tables* t, const uint8_t* piece, size_t n_bytes) noexcept nogil
 
 cdef struct Merging:
-    # A piece of at most SHORT_PIECE bytes whose first merges are done.
-    uint32_t ids[SHORT_PIECE + MOVED_AT_ONCE]
-    uint32_t ranks[SHORT_PIECE + MOVED_AT_ONCE]
-    uint8_t wide[SHORT_PIECE]       # indices of the ranks that are yet to be looked up
-    size_t n                        # of ids
-    size_t n_wide
+    # Pieces that are merged together.
+    Lanes pieces[MERGED_AT_ONCE]
+    size_t n
+    # Ranks that are yet to be looked up: in which lane, of all pieces, and in which record.
+    uint16_t wanted_lanes[WANTED_AT_ONCE + SHORT_PIECE]
+    uint32_t wanted_places[WANTED_AT_ONCE + SHORT_PIECE]
+    size_t n_wanted
 
+# Whether there is no room for one more.
+cdef inline bint is_full(const Merging* m) noexcept nogil:
+    return m.n == MERGED_AT_ONCE or m.n_wanted > WANTED_AT_ONCE
+
+# Add a piece of at most SHORT_PIECE bytes.
 cdef void begin_merging(
-    const Tables* t, const uint8_t* piece, size_t n_bytes, Merging* m) noexcept nogil
-cdef void end_merging(const Tables* t, Merging* m, Sink* sink) noexcept nogil
+    const Tables* t, Merging* m, const uint8_t* piece, size_t n_bytes) noexcept nogil
+# Merge all pieces.
+cdef void end_merging(const Tables* t, Merging* m) noexcept nogil
+# The ids of one, at most SHORT_PIECE; returns how many.
+cdef size_t merged_ids(const Lanes* lanes, uint32_t* ids) noexcept nogil
 
-# Append the ids of a piece that is no token.
+# Append the ids of a piece that is no token, of more than SHORT_PIECE bytes.
 cdef Status merge_piece(
     const Tables* t, const uint8_t* piece, size_t n_bytes, Sink* sink) noexcept nogil
 

@@ -7,7 +7,8 @@ constructor of `RankTables` checks the arrays that everything else relies on.
 How a piece that is no token itself becomes ids:
 
     1. At most SHORT_PIECE bytes: merge the adjacent pair of lowest rank, leftmost first, until
-       none is left, over two small arrays (`begin_merging`, `end_merging`).
+       none is left. Many pieces are merged together, a merge of each in turn (`begin_merging`,
+       `end_merging`, `merged_ids`).
     2. Longer, in o200k: backtracking (`encode_long`), linear in the piece. Most of a very long run
        of one character is left out and put back as ids (`encode_with_run`).
     3. Longer, in any other vocabulary: the merging of 1 with a heap (`merge_heap`), n log n.
@@ -19,14 +20,14 @@ each adjacent pair is, and `is_valid_pair` decides that for two tokens alone.
 """
 
 cimport cython
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
-from libc.string cimport memcmp, memcpy, memmove
+from libc.string cimport memcmp, memcpy, memmove, memset
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from harmony._pretokenize cimport forget_scanner_steps, scanner_steps
 from harmony._segments cimport (
-    CUT_BITS, ID_SHIFT, NO_RECORD_ID, forget_segment_steps, segment_steps,
+    CUT_BITS, ID_SHIFT, LANES_AT_ONCE, NO_RECORD_ID, forget_segment_steps, segment_steps, tier,
 )
 
 from harmony.errors import VocabularyError
@@ -37,7 +38,9 @@ cdef extern from "_memory.h" nogil:
     uint64_t u64_at(const uint64_t* values, size_t index, size_t length) noexcept
     uint64_t load_u64(const uint8_t* bytes) noexcept
     void prefetch(const void* address) noexcept
-    void close_gap(uint32_t* items, size_t first, size_t stop) noexcept
+    uint32_t number_or(uint64_t number, int n_bits, uint32_t none) noexcept
+    int lowest_bit(uint64_t bits) noexcept
+    int highest_bit(uint64_t bits) noexcept
     void check_index(size_t index, size_t length, const char* what) noexcept
     void count_steps(size_t n) noexcept
     uint64_t steps_counted() noexcept
@@ -47,21 +50,14 @@ cdef extern from "_tier.h" nogil:
     enum:
         RECORD_KEY                  # the bits of a record's second word beside its ids
 
-cdef extern from "_pairs.h" nogil:
-    enum:
-        PAIR_ID_BITS
-    uint64_t hash_of_pair(uint32_t left, uint32_t right) noexcept
-    size_t line_of_hash(uint64_t hash, uint64_t n_lines) noexcept
-    bint may_be_elsewhere(const PairLine* line, uint64_t hash) noexcept
-    uint32_t merged_in_line(const PairLine* line, uint64_t hash, uint32_t none) noexcept
-
 cdef extern from "Python.h":
     int PyErr_CheckSignals() noexcept       # unlike Cython's own, leaves the exception set
 
 # The same as in rank_tables.py, which describes the tables.
 cdef enum:
-    ID_BITS = 21
     ID_MASK = 0x1FFFFF
+    # An id that no token has: before and behind the tokens of a piece.
+    GUARD = ID_MASK
 cdef extern from *:
     """
     #define EMPTY_SLOT 0xFFFFFFFFFFFFFFFFull
@@ -136,52 +132,33 @@ cdef bint must_stop(Sink* sink) noexcept nogil:
 
 # --- tables -------------------------------------------------------------------------------------
 
-cdef uint32_t find_in_slots(const Tables* t, uint32_t left, uint32_t right) noexcept nogil:
-    """What `find_pair` returns for a pair that is in no line."""
-    cdef uint64_t key = (<uint64_t>left) << ID_BITS | right
-    cdef uint64_t value = key * MULTIPLIER_2
-    cdef uint64_t at = value >> t.filter_shift
-    cdef uint64_t slot
+cdef inline uint64_t key_of_pair(uint32_t left, uint32_t right) noexcept nogil:
+    return <uint64_t>left << ID_BITS | right
+
+
+cdef inline uint32_t place_of_pair(const Tables* t, uint32_t left, uint32_t right) noexcept nogil:
+    """The one place where the record of a pair may be."""
+    cdef const PairRegion* region = &t.pair_regions[
+        highest_bit(left | right | (1 << LOWEST_REGION))]
+    cdef uint64_t hash = key_of_pair(left, right) * MULTIPLIER_1
+    cdef uint64_t at = region.first_pilot + ((hash >> 32) * region.n_pilots >> 32)
+    check_index(at, t.n_pair_pilots, "the pilots of pairs")
+    hash = (hash ^ t.pair_pilots[at]) * MULTIPLIER_2
+    return <uint32_t>(region.first_place + ((hash >> 32) * region.n_places >> 32))
+
+
+cdef inline uint32_t rank_at(
+    const Tables* t, uint32_t place, uint32_t left, uint32_t right,
+) noexcept nogil:
+    """Rank of merging these two, whose record belongs at `place`: the id this makes, or NO_ID."""
+    cdef uint64_t record = u64_at(t.pair_records, place, t.n_pair_records)
     count_steps(1)
-    if not u64_at(t.pair_filter, at >> 6, t.n_filter_words) >> (at & 63) & 1:
-        return NO_ID
-    at = value >> t.pair_shift
-    while True:
-        count_steps(1)
-        slot = u64_at(t.pair_slots, at, t.n_pair_slots)
-        if slot >> ID_BITS == key:
-            return slot & ID_MASK
-        if slot == EMPTY_SLOT:
-            return NO_ID
-        at = (at + 1) & (t.n_pair_slots - 1)
+    return number_or(record ^ key_of_pair(left, right) << ID_BITS, ID_BITS, NO_ID)
 
 
 cdef inline uint32_t find_pair(const Tables* t, uint32_t left, uint32_t right) noexcept nogil:
     """Id of the token that merging these two makes, or NO_ID."""
-    cdef const PairLine* line
-    cdef uint64_t hash
-    cdef size_t at
-    cdef uint32_t merged
-    if t.n_pair_lines:
-        count_steps(1)
-        hash = hash_of_pair(left, right)
-        at = line_of_hash(hash, t.n_pair_lines)
-        check_index(at, t.n_pair_lines, "the lines of pairs")
-        line = t.pair_lines + at
-        merged = merged_in_line(line, hash, NO_ID)
-        # In this order: what is seldom true comes before what is hard to guess.
-        if not may_be_elsewhere(line, hash) or merged != NO_ID:
-            return merged
-    return find_in_slots(t, left, right)
-
-
-cdef inline size_t line_of_pair(const Tables* t, uint32_t left, uint32_t right) noexcept nogil:
-    return line_of_hash(hash_of_pair(left, right), t.n_pair_lines)
-
-
-cdef inline void prefetch_pair(const Tables* t, uint32_t left, uint32_t right) noexcept nogil:
-    """Ask for what `find_pair` reads first."""
-    prefetch(t.pair_lines + line_of_pair(t, left, right))
+    return rank_at(t, place_of_pair(t, left, right), left, right)
 
 
 cdef void make_careful_key(
@@ -260,9 +237,9 @@ cdef inline uint32_t character_at(
 
 
 cdef void begin_merging(
-    const Tables* t, const uint8_t* piece, size_t n_bytes, Merging* m,
+    const Tables* t, Merging* m, const uint8_t* piece, size_t n_bytes,
 ) noexcept nogil:
-    """The first merges of a piece of at most SHORT_PIECE bytes, and which others are possible then.
+    """The first merges of a piece, and which others are possible then.
 
     Two bytes are merged here if that comes before any merge which could take one of them away:
     every such merge makes a token that holds the border to the byte before or behind the two, and
@@ -278,87 +255,140 @@ cdef void begin_merging(
     What merges of more than two bytes make is only asked for: `end_merging` looks it up, and the
     more happens in between, the less it waits.
     """
+    cdef Lanes* lanes = &m.pieces[m.n]
     cdef uint32_t pairs[SHORT_PIECE + 1]        # of the bytes before and at each index
     cdef uint32_t borders[SHORT_PIECE + 3]
-    cdef uint8_t widths[SHORT_PIECE]
-    cdef size_t i, k, key
-    cdef uint32_t token
-    cdef bint is_wide
-    cdef size_t n = 0
-    pairs[n_bytes] = borders[0] = NO_ID
+    cdef uint32_t tokens[SHORT_PIECE]           # those that start at each index
+    cdef uint64_t starts = (<uint64_t>1 << n_bytes) - 1
+    cdef uint64_t two = 0                       # where tokens of two bytes start
+    cdef uint64_t alone, known
+    cdef uint32_t left, token, place, is_known
+    cdef uint8_t highest = piece[n_bytes - 1]
+    cdef size_t lane = 0
+    cdef size_t i, key
+    cdef bint is_merged
+    count_steps(n_bytes)
+    pairs[0] = pairs[n_bytes] = borders[0] = NO_ID
     for i in range(n_bytes, n_bytes + 3):
         borders[i] = NO_ID
-    count_steps(n_bytes)
     for i in range(1, n_bytes):
         key = <size_t>piece[i - 1] << 8 | piece[i]
         pairs[i] = u32_at(t.byte_pairs, key, 65536)
         borders[i] = u32_at(t.border_ranks, key, 65536)
-    i = 0
-    while i < n_bytes:
-        widths[n] = 1
-        m.ids[n] = u32_at(t.byte_ids, piece[i], 256)
-        if piece[i] >= 0xE0:
+        highest |= piece[i - 1]
+    for i in range(n_bytes):
+        # What is merged is hard to guess, here and below: no branch depends on it.
+        is_merged = (pairs[i + 1] < borders[i]) & (pairs[i + 1] < borders[i + 2])
+        two |= <uint64_t>is_merged << i
+        token = u32_at(t.byte_ids, piece[i], 256)
+        tokens[i] = pairs[i + 1] if is_merged else token
+    starts &= ~(two << 1)
+    alone = starts & ~two
+    if highest >= 0xE0:
+        for i in range(n_bytes):
             token = character_at(t, piece, n_bytes, i)
             if token < borders[i] and token < borders[i + 3]:
-                widths[n] = 3
-                m.ids[n] = token
-        if widths[n] == 1 and pairs[i + 1] < borders[i] and pairs[i + 1] < borders[i + 2]:
-            widths[n] = 2
-            m.ids[n] = pairs[i + 1]
-        i += widths[n]
-        n += 1
-    m.n = n
-    m.n_wide = 0
+                tokens[i] = token
+                starts &= ~(<uint64_t>6 << i)
+                alone &= ~(<uint64_t>7 << i)
+    # Where a byte follows a byte, it is known what they make; where nothing is before, too.
+    known = alone & alone << 1 | 1
+    lanes.piece = piece
+    lanes.n_bytes = <uint32_t>n_bytes
+    lanes.ids[0] = left = GUARD
     i = 0
-    for k in range(n - 1):
-        i += widths[k]
-        m.ranks[k] = pairs[i]
-        # How wide they are is hard to guess, so that no branch depends on it.
-        is_wide = widths[k] + widths[k + 1] > 2
-        m.wide[m.n_wide] = <uint8_t>k
-        m.n_wide += is_wide
-        prefetch(t.pair_lines + line_of_pair(t, m.ids[k], m.ids[k + 1]) * is_wide)
+    while i < n_bytes + 2:
+        memset(lanes.ranks + i, 0xFF, LANES_AT_ONCE * sizeof(uint32_t))     # NO_ID
+        i += LANES_AT_ONCE
+    while starts:
+        i = lowest_bit(starts)
+        starts &= starts - 1
+        token = tokens[i]
+        place = place_of_pair(t, left, token)
+        prefetch(t.pair_records + place)
+        m.wanted_places[m.n_wanted] = place
+        m.wanted_lanes[m.n_wanted] = <uint16_t>(m.n * LANES + lane)
+        is_known = known >> i & 1
+        m.n_wanted += 1 - is_known
+        lanes.ranks[lane] = pairs[i] | (is_known - 1)
+        lane += 1
+        lanes.ids[lane] = left = token
+    lane += 1
+    lanes.ids[lane] = GUARD
+    lanes.live = (<uint64_t>2 << lane) - 1
+    lanes.n_lanes = <uint32_t>(lane + LANES_AT_ONCE) & ~<uint32_t>(LANES_AT_ONCE - 1)
+    m.n += 1
 
 
-cdef void end_merging(const Tables* t, Merging* m, Sink* sink) noexcept nogil:
-    """Byte-pair encoding as it is defined, for what `begin_merging` began; room is reserved.
+cdef struct Step:
+    # A merge that was made: the two pairs that it is in, and where their ranks belong.
+    uint32_t left, merged, right
+    uint32_t place_before, place_behind
+    uint32_t* rank_before
+    uint32_t* rank_behind
 
-    Invariant: ids[0:n] covers the piece; ranks[i] is the id that ids[i] and ids[i + 1] merge
-    into, which is also the rank of that merge, or NO_ID.
+
+cdef inline void make_merge(const Tables* t, Lanes* lanes, uint32_t at, Step* step) noexcept nogil:
+    """Merge the token in this lane with the next, and ask for what both neighbours would make."""
+    cdef uint64_t behind = lanes.live & ~<uint64_t>1 << at
+    cdef int first = highest_bit(lanes.live & ((<uint64_t>1 << at) - 1))
+    cdef int second = lowest_bit(behind)
+    behind &= behind - 1
+    lanes.live ^= <uint64_t>1 << second
+    lanes.ranks[second] = NO_ID
+    step.merged = lanes.ids[at] = lanes.ranks[at]
+    step.left = lanes.ids[first]
+    step.right = lanes.ids[lowest_bit(behind)]
+    step.place_before = place_of_pair(t, step.left, step.merged)
+    step.place_behind = place_of_pair(t, step.merged, step.right)
+    prefetch(t.pair_records + step.place_before)
+    prefetch(t.pair_records + step.place_behind)
+    step.rank_before = &lanes.ranks[first]
+    step.rank_behind = &lanes.ranks[at]
+
+
+cdef inline void rank_again(const Tables* t, const Step* step) noexcept nogil:
+    step.rank_before[0] = rank_at(t, step.place_before, step.left, step.merged)
+    step.rank_behind[0] = rank_at(t, step.place_behind, step.merged, step.right)
+
+
+cdef void end_merging(const Tables* t, Merging* m) noexcept nogil:
+    """Byte-pair encoding as it is defined, for all pieces that were begun, a merge of each in turn.
+
+    A merge waits for memory, and which one comes next is hard to guess: while one piece waits, the
+    processor works on others. It has to know on which, so that no branch depends on a rank.
     """
-    cdef uint32_t lowest
+    cdef uint8_t open[MERGED_AT_ONCE]           # pieces that may have a merge
+    cdef uint8_t places[MERGED_AT_ONCE]         # the lane of each
+    cdef Step steps[MERGED_AT_ONCE]
+    cdef Lanes* lanes
     cdef size_t i, at
     cdef size_t n = m.n
-    for i in range(m.n_wide):
-        at = m.wide[i]
-        m.ranks[at] = find_pair(t, m.ids[at], m.ids[at + 1])
-    for i in range(n - 1):
-        if m.ranks[i] != NO_ID:
-            # What its neighbours would merge into is looked up if this is merged.
-            if i > 0:
-                prefetch_pair(t, m.ids[i - 1], m.ranks[i])
-            if i + 2 < n:
-                prefetch_pair(t, m.ranks[i], m.ids[i + 2])
-    while n > 1:
-        lowest = NO_ID
-        at = 0
-        count_steps(n)
-        for i in range(n - 1):
-            if m.ranks[i] < lowest:
-                lowest = m.ranks[i]
-                at = i
-        if lowest == NO_ID:
-            break
-        m.ids[at] = lowest
-        n -= 1
-        close_gap(m.ids, at + 1, n)
-        close_gap(m.ranks, at, n - 1)
-        if at > 0:
-            m.ranks[at - 1] = find_pair(t, m.ids[at - 1], lowest)
-        if at + 1 < n:
-            m.ranks[at] = find_pair(t, lowest, m.ids[at + 1])
+    for i in range(m.n_wanted):
+        lanes = &m.pieces[m.wanted_lanes[i] // LANES]
+        at = m.wanted_lanes[i] % LANES
+        lanes.ranks[at] = rank_at(t, m.wanted_places[i], lanes.ids[at], lanes.ids[at + 1])
     for i in range(n):
-        push(sink, m.ids[i])
+        open[i] = <uint8_t>i
+    while n:
+        count_steps(LANES * n)
+        n = tier.find_merges(m.pieces, open, n, places)
+        for i in range(n):
+            make_merge(t, &m.pieces[open[i]], places[i], &steps[i])
+        for i in range(n):
+            rank_again(t, &steps[i])
+    m.n = 0
+    m.n_wanted = 0
+
+
+cdef size_t merged_ids(const Lanes* lanes, uint32_t* ids) noexcept nogil:
+    cdef size_t n = 0
+    cdef uint64_t live = lanes.live & (lanes.live - 1)      # without the guards
+    while live & (live - 1):
+        ids[n] = lanes.ids[lowest_bit(live)]
+        live &= live - 1
+        n += 1
+    return n
 
 
 cdef struct Heap:
@@ -409,7 +439,7 @@ cdef struct Part:
     uint32_t next
 
 
-cdef inline void rank_again(
+cdef inline void rank_part(
     const Tables* t, Part* parts, uint32_t at, uint32_t n_parts, Heap* heap,
 ) noexcept nogil:
     cdef uint32_t rank = NO_ID
@@ -450,7 +480,7 @@ cdef Status merge_heap(
             parts[at].before = at - 1
             parts[at].next = at + 1
         for at in range(n):
-            rank_again(t, parts, at, n, &heap)
+            rank_part(t, parts, at, n, &heap)
         while heap.n_entries:
             n_merges += 1
             if n_merges & (MERGES_BETWEEN_CLOCKS - 1) == 0 and must_stop(sink):
@@ -468,9 +498,9 @@ cdef Status merge_heap(
                 parts[parts[following].next].before = at
             parts[following].token = NO_ID
             n_left -= 1
-            rank_again(t, parts, at, n, &heap)
+            rank_part(t, parts, at, n, &heap)
             if at > 0:
-                rank_again(t, parts, parts[at].before, n, &heap)
+                rank_part(t, parts, parts[at].before, n, &heap)
     if status == OK:
         status = reserve(sink, n_left)
     if status == OK:
@@ -736,14 +766,6 @@ cdef Status encode_with_run(
 cdef Status merge_piece(
     const Tables* t, const uint8_t* piece, size_t n_bytes, Sink* sink,
 ) noexcept nogil:
-    cdef Status status
-    cdef Merging merging
-    if n_bytes <= SHORT_PIECE:
-        status = reserve(sink, n_bytes)
-        if status == OK:
-            begin_merging(t, piece, n_bytes, &merging)
-            end_merging(t, &merging, sink)
-        return status
     if t.split_left and n_bytes < LONG_RUN:
         return encode_long(t, piece, n_bytes, sink)
     if t.split_left:
@@ -768,6 +790,21 @@ cdef const uint64_t* u64_pointer(dict arrays, str name, uint64_t n_buckets, int*
         raise VocabularyError(f"table {name} has {n_buckets} buckets, expected a power of two")
     shift[0] = 65 - int(n_buckets).bit_length()
     return &view[0]
+
+
+cdef int read_regions(Tables* t, const uint32_t[:, ::1] regions) except -1:
+    cdef PairRegion* region
+    cdef int i
+    if regions.shape[0] != ID_BITS or regions.shape[1] != 4:
+        raise VocabularyError(f"table pair_regions does not have {ID_BITS} regions")
+    for i in range(LOWEST_REGION, ID_BITS):
+        region = &t.pair_regions[i]
+        region.first_place, region.n_places = regions[i, 0], regions[i, 1]
+        region.first_pilot, region.n_pilots = regions[i, 2], regions[i, 3]
+        if (<uint64_t>region.first_place + max(1, region.n_places) > t.n_pair_records
+                or <uint64_t>region.first_pilot + max(1, region.n_pilots) > t.n_pair_pilots):
+            raise VocabularyError(f"region {i} of the pairs is outside their tables")
+    return 0
 
 
 cdef int check_items(const Tables* t) except -1:
@@ -807,7 +844,8 @@ cdef class RankTables:
         cdef Tables* t = &self.tables
         cdef const uint8_t[::1] token_bytes = arrays["token_bytes"]
         cdef const uint8_t[::1] short_tokens
-        cdef const uint8_t[::1] pair_lines
+        cdef const uint64_t[::1] pair_records
+        cdef const uint16_t[::1] pair_pilots
         cdef const uint64_t[::1] cut_filter
         cdef Py_ssize_t n_ids = len(arrays["token_starts"]) - 1
         cdef Py_ssize_t i
@@ -837,18 +875,10 @@ cdef class RankTables:
         t.short_records = u64_pointer(arrays, "short_records", t.n_short_buckets, &t.short_shift)
         t.n_long_slots = len(arrays["long_slots"])
         t.long_slots = u64_pointer(arrays, "long_slots", t.n_long_slots, &t.long_shift)
-        t.n_pair_lines = len(arrays["pair_lines"])
-        if t.n_pair_lines:
-            pair_lines = arrays["pair_lines"].reshape(-1)
-            if (n_ids >> PAIR_ID_BITS or t.n_pair_lines >> PAIR_ID_BITS
-                    or pair_lines.shape[0] != <Py_ssize_t>(t.n_pair_lines * sizeof(PairLine))):
-                raise VocabularyError("table pair_lines does not have lines of 64 bytes")
-            t.pair_lines = <const PairLine*>&pair_lines[0]
-        t.n_pair_slots = len(arrays["pair_slots"])
-        t.pair_slots = u64_pointer(arrays, "pair_slots", t.n_pair_slots, &t.pair_shift)
-        t.n_filter_words = len(arrays["pair_filter"])
-        t.pair_filter = u64_pointer(arrays, "pair_filter", t.n_filter_words, &t.filter_shift)
-        t.filter_shift -= 6             # an index of bits, not of words
+        pair_records, pair_pilots = arrays["pair_records"], arrays["pair_pilots"]
+        t.n_pair_records, t.n_pair_pilots = len(pair_records), len(pair_pilots)
+        t.pair_records, t.pair_pilots = &pair_records[0], &pair_pilots[0]
+        read_regions(t, arrays["pair_regions"])
         t.longest_short = SHORT_LENGTH if n_ids < NO_RECORD_ID else 0
         t.sorted_ids = u32_pointer(arrays, "sorted_ids", -1)
         if t.sorted_ids:

@@ -28,8 +28,9 @@ from libc.string cimport memcmp, memcpy, memset
 
 from harmony._bpe cimport (
     BAD_TABLES, INTERRUPTED, IS_LONG, MULTIPLIER_1, MULTIPLIER_2, NO_ID, OK, SHORT_LENGTH,
-    SHORT_PIECE, TOKEN_BYTES, Key, Merging, Sink, Status, Tables, begin_merging, end_merging,
-    find_long, find_record, make_key, merge_piece, must_stop, reserve, token_length,
+    SHORT_PIECE, TOKEN_BYTES, Key, Lanes, Merging, Sink, Status, Tables,
+    begin_merging, end_merging, find_long, find_record, is_full, make_key, merge_piece, merged_ids,
+    must_stop, reserve, token_length,
 )
 from harmony._segments cimport (
     ID_SHIFT, KEY_BYTES, NO_RECORD_ID, RECORD_ID_BITS, SECOND_ID_SHIFT, SEGMENTS_AT_ONCE, SLACK,
@@ -59,6 +60,8 @@ cdef enum:
     IN_BOTH = 0x200
     TAG_MASK = 0x1FF
     TAG_SHIFT = 20
+    # log2 of the places to look whether a segment is already being merged.
+    WAITING_BITS = 7
     # Segments of more bytes go straight to the sink: their ids would be in memory twice.
     LONG_SEGMENT = 512
     # So many bytes of text need most pages of the caches.
@@ -97,6 +100,8 @@ cdef struct Context:
     uint32_t missed_segments[SEGMENTS_AT_ONCE + SLACK]
     Missed missed[SEGMENTS_AT_ONCE]
     uint32_t open[SEGMENTS_AT_ONCE]         # numbers of missed segments that are no short tokens
+    Merging merging
+    uint8_t waiting[1 << WAITING_BITS]      # by the hash of a segment: piece of `merging`, plus one
     Sink more_ids                   # of missed segments of more than SPELLED_IDS, in order
     bint remembers                  # the caches are written to
     Py_ssize_t n_bytes              # of text so far; not counted any more above PROVIDED_ABOVE
@@ -297,26 +302,49 @@ cdef inline void settle(const Tables* t, Context* c, Missed* missed, bint is_new
         missed.n_ids = 0
 
 
+cdef uint32_t add_to_merging(const Tables* t, Context* c, Missed* missed) noexcept nogil:
+    """Which of the pieces that are merged together a segment is. One that occurs again before its
+    ids are known is merged once."""
+    cdef uint8_t* place = &c.waiting[missed.key.hash >> (64 - WAITING_BITS)]
+    cdef const Lanes* lanes
+    if place[0]:
+        lanes = &c.merging.pieces[place[0] - 1]
+        if lanes.n_bytes == missed.n_bytes and memcmp(
+                lanes.piece, missed.bytes, missed.n_bytes) == 0:
+            missed.spellings = NULL         # the first one's is enough
+            return place[0] - 1
+    begin_merging(t, &c.merging, missed.bytes, missed.n_bytes)
+    place[0] = <uint8_t>c.merging.n
+    return <uint32_t>c.merging.n - 1
+
+
 cdef Status merge_missed(
-    const Tables* t, Context* c, Missed* missed, Merging* merging,
+    const Tables* t, Context* c, const uint32_t* unknown, size_t n_unknown,
 ) noexcept nogil:
-    """Find the ids of a segment that nothing knows. `merging`: of it, or NULL if it is long."""
+    """Find the ids of these missed segments, which nothing knows; those that `c.merging` has are in
+    there in this order, and the first of `ids` of each says where."""
     cdef Sink* sink = &c.more_ids
-    cdef size_t first = sink.n_ids
     cdef Status status
-    if merging:
-        status = reserve(sink, SHORT_PIECE)
-        if status == OK:
-            end_merging(t, merging, sink)
-    else:
-        status = merge_piece(t, missed.bytes, missed.n_bytes, sink)
-    if status != OK:
-        return status
-    missed.n_ids = <uint32_t>(sink.n_ids - first)
-    if missed.n_ids <= SPELLED_IDS:
-        memcpy(missed.ids, sink.ids + first, missed.n_ids * sizeof(uint32_t))
-        sink.n_ids = first
-    settle(t, c, missed, True)
+    cdef Missed* missed
+    cdef size_t first, i
+    end_merging(t, &c.merging)
+    memset(c.waiting, 0, sizeof(c.waiting))
+    for i in range(n_unknown):
+        missed = &c.missed[unknown[i]]
+        first = sink.n_ids
+        if missed.n_bytes <= SHORT_PIECE:
+            status = reserve(sink, SHORT_PIECE)
+            if status == OK:
+                sink.n_ids += merged_ids(&c.merging.pieces[missed.ids[0]], sink.ids + first)
+        else:
+            status = merge_piece(t, missed.bytes, missed.n_bytes, sink)
+        if status != OK:
+            return status
+        missed.n_ids = <uint32_t>(sink.n_ids - first)
+        if missed.n_ids <= SPELLED_IDS:
+            memcpy(missed.ids, sink.ids + first, missed.n_ids * sizeof(uint32_t))
+            sink.n_ids = first
+        settle(t, c, missed, True)
     return OK
 
 
@@ -324,9 +352,7 @@ cdef Status resolve(const Tables* t, Context* c, size_t n_missed) noexcept nogil
     """Find the ids of the missed segments."""
     cdef Status status
     cdef Missed* missed
-    cdef Missed* begun = NULL           # whose merging is begun: it ends when the next has begun
-    cdef Merging mergings[2]
-    cdef int current = 0
+    cdef size_t n_unknown = 0
     cdef uint64_t value
     cdef uint32_t token
     cdef size_t i
@@ -364,20 +390,16 @@ cdef Status resolve(const Tables* t, Context* c, size_t n_missed) noexcept nogil
             settle(t, c, missed, True)
             continue
         if missed.n_bytes <= SHORT_PIECE:
-            begin_merging(t, missed.bytes, missed.n_bytes, &mergings[current])
-        if begun:
-            status = merge_missed(t, c, begun, &mergings[1 - current])
+            missed.ids[0] = add_to_merging(t, c, missed)
+        # The list of those that are open is read ahead of where this is written.
+        c.open[n_unknown] = c.open[i]
+        n_unknown += 1
+        if is_full(&c.merging):
+            status = merge_missed(t, c, c.open, n_unknown)
             if status != OK:
                 return status
-        begun = NULL
-        if missed.n_bytes <= SHORT_PIECE:
-            begun = missed
-            current = 1 - current
-        else:
-            status = merge_missed(t, c, missed, NULL)
-            if status != OK:
-                return status
-    return merge_missed(t, c, begun, &mergings[1 - current]) if begun else OK
+            n_unknown = 0
+    return merge_missed(t, c, c.open, n_unknown) if n_unknown else OK
 
 
 cdef Status emit(

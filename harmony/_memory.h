@@ -69,18 +69,6 @@ static inline void step_aside(void) {
     nanosleep(&shortest, NULL);
 }
 
-enum { MOVED_AT_ONCE = 4 };
-
-/* Move items `first` + 1 ... `stop` one place down, four at a time: most moves are that short, and a
- * call of memmove, which compilers make of a plain loop, takes longer. Up to four more are moved. */
-static inline void close_gap(uint32_t *items, size_t first, size_t stop) {
-    for (size_t i = first; i < stop; i += MOVED_AT_ONCE) {
-        uint64_t four[2];
-        memcpy(four, items + i + 1, sizeof(four));
-        memcpy(items + i, four, sizeof(four));
-    }
-}
-
 /* Have the system provide memory that is about to be written to all over. Memory that is read before
  * it is written to is provided twice, and the second time every other thread of the process has to be
  * told: ten microseconds a page on a virtual machine. What it holds is kept; where the system does not
@@ -102,6 +90,8 @@ static inline void provide_memory(void *memory, size_t n_bytes) {
 static inline void prefetch(const void *address) {
 #if defined(__GNUC__)
     __builtin_prefetch(address);
+    /* Or compilers take whatever does nothing else for something that does nothing. */
+    __asm__ volatile("" : : "r"(address));
 #else
     (void)address;
 #endif
@@ -115,4 +105,35 @@ static inline uint64_t load_u64(const uint8_t *bytes) {
     value = __builtin_bswap64(value);
 #endif
     return value;
+}
+
+/* Position of the lowest and of the highest bit that is set; `bits` is not 0. */
+static inline int lowest_bit(uint64_t bits) {
+#if defined(__GNUC__)
+    return __builtin_ctzll(bits);
+#else
+    int at = 0;
+    while (!(bits >> at & 1)) at++;
+    return at;
+#endif
+}
+
+static inline int highest_bit(uint64_t bits) {
+#if defined(__GNUC__)
+    return 63 ^ __builtin_clzll(bits);
+#else
+    int at = 63;
+    while (!(bits >> at & 1)) at--;
+    return at;
+#endif
+}
+
+/* The number of `n_bits` bits, or `none` if it has more. Where it is hard to guess which, a branch costs
+ * more than what depends on it. */
+static inline uint32_t number_or(uint64_t number, int n_bits, uint32_t none) {
+    uint32_t has_more = (uint32_t)-(int32_t)(number >> n_bits != 0);
+#if defined(__GNUC__)
+    __asm__("" : "+r"(has_more));       /* or compilers make a branch of it */
+#endif
+    return ((uint32_t)number & ~has_more) | (none & has_more);
 }

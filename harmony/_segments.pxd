@@ -17,6 +17,8 @@ cdef extern from "_tier.h" nogil:
         SEGMENTS_AT_ONCE
         SLACK
         UTF8_SLACK
+        LANES
+        LANES_AT_ONCE
     ctypedef struct ByteMasks:
         uint64_t upper, lower, number, space, blank, newline, wide, slash, apostrophe
     ctypedef struct LetterMasks:
@@ -27,6 +29,13 @@ cdef extern from "_tier.h" nogil:
         uint64_t* words_0
         uint64_t* words_1
         uint64_t* hashes
+    ctypedef struct Lanes:
+        uint32_t* ids
+        uint32_t* ranks
+        uint64_t live
+        uint32_t n_lanes
+        uint32_t n_bytes
+        const uint8_t* piece
     ctypedef struct Tier:
         void classify_bytes(const uint8_t* bytes, ByteMasks* masks) noexcept nogil
         uint64_t find_cjk(const uint8_t* bytes) noexcept nogil
@@ -40,6 +49,8 @@ cdef extern from "_tier.h" nogil:
             const Record* records, int shift, const Keys* keys, size_t first, size_t stop,
             uint64_t* values, uint32_t* missed) noexcept nogil
         uint32_t* write_ids(const uint64_t* values, size_t n, uint32_t* ids) noexcept nogil
+        size_t find_merges(
+            const Lanes* pieces, uint8_t* open, size_t n, uint8_t* lanes) noexcept nogil
         size_t skip_to_pair(
             const uint8_t* text, size_t n_bytes, uint8_t first, uint8_t second) noexcept nogil
         uint8_t* utf8_of_latin1(const uint8_t* text, size_t n, uint8_t* utf8) noexcept nogil

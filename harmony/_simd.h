@@ -13,27 +13,6 @@
 #define HARMONY_X86 0
 #endif
 
-/* Position of the lowest and of the highest bit that is set; `bits` is not 0. */
-static inline int lowest_bit(uint64_t bits) {
-#if defined(__GNUC__)
-    return __builtin_ctzll(bits);
-#else
-    int at = 0;
-    while (!(bits >> at & 1)) at++;
-    return at;
-#endif
-}
-
-static inline int highest_bit(uint64_t bits) {
-#if defined(__GNUC__)
-    return 63 - __builtin_clzll(bits);
-#else
-    int at = 63;
-    while (!(bits >> at & 1)) at--;
-    return at;
-#endif
-}
-
 enum { TIER_PORTABLE, TIER_AVX2, TIER_AVX512 };
 
 /* --- any processor --- */
@@ -133,6 +112,24 @@ static uint32_t *write_ids_portable(const uint64_t *values, size_t n, uint32_t *
     return ids;
 }
 
+static size_t find_merges_portable(const Lanes *pieces, uint8_t *open, size_t n, uint8_t *lanes) {
+    size_t n_merges = 0;
+    for (size_t i = 0; i < n; i++) {
+        const Lanes *piece = pieces + open[i];
+        uint32_t lowest = NO_RANK;
+        uint8_t at = 0;
+        for (uint32_t lane = 0; lane < piece->n_lanes; lane++) {
+            if (piece->ranks[lane] >= lowest) continue;
+            lowest = piece->ranks[lane];
+            at = (uint8_t)lane;
+        }
+        open[n_merges] = open[i];
+        lanes[n_merges] = at;
+        n_merges += lowest != NO_RANK;
+    }
+    return n_merges;
+}
+
 static size_t skip_to_pair_portable(const uint8_t *text, size_t n_bytes, uint8_t first,
                                     uint8_t second) {
     enum { AT_ONCE = 64 };
@@ -183,7 +180,7 @@ UTF8_OF_PORTABLE(utf8_of_ucs4_portable, uint32_t)
 static const Tier portable_tier = {
     classify_portable, find_cjk_portable, find_letters_portable,
     write_ends_portable, make_keys_portable, look_up_portable, write_ids_portable,
-    skip_to_pair_portable,
+    find_merges_portable, skip_to_pair_portable,
     utf8_of_latin1_portable, utf8_of_ucs2_portable, utf8_of_ucs4_portable,
 };
 
@@ -427,6 +424,37 @@ AVX2 static size_t look_up_avx2(const Record *records, int shift, const Keys *ke
     return n_missed + look_up_portable(records, shift, keys, i, stop, values, missed + n_missed);
 }
 
+AVX2 static size_t find_merges_avx2(const Lanes *pieces, uint8_t *open, size_t n, uint8_t *lanes) {
+    size_t n_merges = 0;
+    for (size_t i = 0; i < n; i++) {
+        const Lanes *piece = pieces + open[i];
+        uint32_t lowest = NO_RANK;
+        unsigned at = 0;
+        unsigned lane = 0;
+        /* Nearly all have no more lanes than are looked at in the first turn. */
+        do {
+            __m256i a = _mm256_loadu_si256((const __m256i *)(piece->ranks + lane));
+            __m256i b = _mm256_loadu_si256((const __m256i *)(piece->ranks + lane + 8));
+            __m256i least = _mm256_min_epu32(a, b);
+            least = _mm256_min_epu32(least, _mm256_permute2x128_si256(least, least, 1));
+            least = _mm256_min_epu32(least, _mm256_shuffle_epi32(least, 0x4E));
+            least = _mm256_min_epu32(least, _mm256_shuffle_epi32(least, 0xB1));
+            uint32_t rank = (uint32_t)_mm256_cvtsi256_si32(least);
+            unsigned found = (unsigned)_mm256_movemask_ps(
+                _mm256_castsi256_ps(_mm256_cmpeq_epi32(a, least)));
+            found |= (unsigned)_mm256_movemask_ps(
+                _mm256_castsi256_ps(_mm256_cmpeq_epi32(b, least))) << 8;
+            at = rank < lowest ? lane + (unsigned)lowest_bit(found) : at;
+            lowest = rank < lowest ? rank : lowest;
+            lane += LANES_AT_ONCE;
+        } while (lane < piece->n_lanes);
+        open[n_merges] = open[i];
+        lanes[n_merges] = (uint8_t)at;
+        n_merges += lowest != NO_RANK;
+    }
+    return n_merges;
+}
+
 AVX2 static size_t skip_to_pair_avx2(const uint8_t *text, size_t n_bytes, uint8_t first,
                                      uint8_t second) {
     const __m256i firsts = _mm256_set1_epi8((char)first);
@@ -532,7 +560,7 @@ AVX2 static uint8_t *utf8_of_ucs4_avx2(const uint32_t *text, size_t n, uint8_t *
 static const Tier avx2_tier = {
     classify_avx2, find_cjk_avx2, find_letters_avx2,
     write_ends_avx2, make_keys_avx2, look_up_avx2, write_ids_avx2,
-    skip_to_pair_avx2,
+    find_merges_avx2, skip_to_pair_avx2,
     utf8_of_latin1_avx2, utf8_of_ucs2_avx2, utf8_of_ucs4_avx2,
 };
 
@@ -790,7 +818,7 @@ AVX512 static uint8_t *utf8_of_ucs4_avx512(const uint32_t *text, size_t n, uint8
 static const Tier avx512_tier = {
     classify_avx512, find_cjk_avx512, find_letters_avx512,
     write_ends_avx512, make_keys_avx512, look_up_avx512, write_ids_avx512,
-    skip_to_pair_avx2,
+    find_merges_avx2, skip_to_pair_avx2,
     utf8_of_latin1_avx512, utf8_of_ucs2_avx512, utf8_of_ucs4_avx512,
 };
 

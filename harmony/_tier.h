@@ -42,7 +42,7 @@ static inline int are_equal(const uint8_t *a, const uint8_t *b, size_t n) {
     return (low | high) == 0;
 }
 
-/* --- the loops --- */
+/* --- how much is done at once --- */
 
 enum {
     SEGMENTS_AT_ONCE = 512,
@@ -86,6 +86,25 @@ enum {
     KEY_BYTES = 16              /* read of each segment, whatever its length */
 };
 
+/* --- what a piece is merged in --- */
+
+enum { LANES = 64, LANES_AT_ONCE = 16 };
+#define NO_RANK 0xFFFFFFFFu
+
+/* A piece of at most LANES - 2 bytes while it is merged. Its tokens are in the lanes whose bits are set
+ * in `live`, from left to right, with a guard before and behind them. The rank of a lane is that of
+ * the merge of its token with the next one: the id that this makes, or NO_RANK. */
+typedef struct {
+    uint32_t ids[LANES];
+    uint32_t ranks[LANES];
+    uint64_t live;
+    uint32_t n_lanes;           /* in use, a multiple of LANES_AT_ONCE */
+    uint32_t n_bytes;
+    const uint8_t *piece;
+} Lanes;
+
+/* --- the loops, as each kind of processor has them --- */
+
 typedef struct {
     /* Which of 64 bytes are letters, digits, white space …. */
     void (*classify_bytes)(const uint8_t *bytes, ByteMasks *masks);
@@ -114,6 +133,10 @@ typedef struct {
 
     /* The ids, one or two, in the second words of `n` records; returns where they end. */
     uint32_t *(*write_ids)(const uint64_t *values, size_t n, uint32_t *ids);
+
+    /* Of the `n` pieces whose numbers are in `open`: those that have a merge, to the front, and the lane
+     * of the lowest rank of each, the first if there are several; returns how many they are. */
+    size_t (*find_merges)(const Lanes *pieces, uint8_t *open, size_t n, uint8_t *lanes);
 
     /* Where in `text` to begin to look for these two bytes in a row: it holds none before. */
     size_t (*skip_to_pair)(const uint8_t *text, size_t n_bytes, uint8_t first, uint8_t second);

@@ -24,15 +24,12 @@ short_records   uint64 [buckets, 4, 2]     tokens of at most 11 bytes: (bytes 0-
                                            (bytes 8-10 | length << 24 | id << 28 | ~0 << 46);
                                            0, 0: empty. None at all if ids need over 18 bits
 long_slots      uint64 [slots]             other tokens: hash & 0xFFFFFFFF << 32 | id; ~0: empty
-pair_lines      uint8 [lines, 64] or       12 pairs of two tokens and the token they merge into:
-                [0, 64]                    uint32 [12], 14 bits of the pair's hash and the merged
-                                           id, uint8 [12], 8 more bits of the hash; from the left,
-                                           then zeros; then a byte with bit (hash & 7) set for
-                                           each pair that had no room and is in pair_slots
-pair_slots      uint64 [slots]             pairs that are in no line:
-                                           left id << 42 | right id << 21 | merged id; ~0: empty
-pair_filter     uint64 [words]             one bit for each value of the top bits of a pair's hash,
-                                           set if some pair has it: most pairs asked for are none
+pair_records    uint64 [places]            left id << 42 | right id << 21 | merged id; ~0: empty.
+                                           A pair has one place, to which its pilot leads
+pair_pilots     uint16 [pilots]            by the top bits of a pair's hash: what to mix into the
+                                           hash so that no two pairs have the same place
+pair_regions    uint32 [21, 4]             by the highest bit of (left id | right id | 256): first
+                                           place, places, first pilot, pilots of such pairs
 split_left      uint32 [n_ids] or [0]      left half of the one merge that makes the token; a
 split_right     the same                   single byte has itself here
 shorter_prefix  uint32 [n_ids] or [0]      longest other token that is a prefix of this one
@@ -45,8 +42,8 @@ cut_filter      uint64 [4096] or [0]       one bit for each hash of two characte
                                            may hold the border between them
 ==============  =========================  =========================================================
 
-pair_lines and the last seven are only made when the one merge of every token is given: they serve
-shortcuts for o200k; scripts/make_rank_tables.py proves what these rest on.
+The last seven are only made when the one merge of every token is given: they serve shortcuts for
+o200k; scripts/make_rank_tables.py proves what these rest on.
 """
 
 from __future__ import annotations
@@ -66,16 +63,14 @@ NO_RECORD_ID = 2**RECORD_ID_BITS - 1
 IS_LONG = 255  # in place of the length of a token that has more than 15 bytes
 BUCKET = 4  # short records in a bucket: 64 bytes, one cache line
 CUT_BITS = 18  # log2 of the bits of the cut filter
-PAIR_ID_BITS = 18  # of each of the two ids of a pair in a line
-PAIRS_IN_LINE = 12  # there is room for
-PAIRS_PER_LINE = 9.75  # on average: 3 % of them have to go to the slots
-FILTER_PAIRS_PER_WORD = 9  # at 70 %: at most one bit in ten is set
+FILLED = 0.98  # of the places for pairs
+PAIRS_PER_PILOT = 3  # on average: pilots of two bytes are enough
+LOWEST_REGION = 8  # highest bit of the ids of the first region of pairs
 EMPTY_SLOT = 0xFFFFFFFFFFFFFFFF
 
 # Odd multipliers that spread bits well; _bpe.pyx uses the same.
 MULTIPLIER_1 = 0x9E3779B97F4A7C15
 MULTIPLIER_2 = 0xC2B2AE3D27D4EB4F
-PAIR_MULTIPLIER = 0x9E3779B97
 _MASK_64 = 0xFFFFFFFFFFFFFFFF
 
 # Where pieces are cut: between two characters of the same group. These are the scripts that do not
@@ -108,9 +103,9 @@ def build_rank_tables(
     starts = np.zeros(len(tokens) + 1, dtype=np.uint32)
     np.cumsum(lengths, out=starts[1:])
     if final_pairs is None:
-        lines, others = _pair_lines([])[0], _all_splits(id_of)
+        pairs = _all_splits(id_of)
     else:
-        lines, others = _pair_lines([(*pair, merged) for merged, pair in final_pairs.items()])
+        pairs = [(*pair, merged) for merged, pair in final_pairs.items()]
     tables: Tables = {
         "token_bytes": np.frombuffer(b"".join(tokens), dtype=np.uint8),
         "token_starts": starts,
@@ -120,10 +115,8 @@ def build_rank_tables(
         "border_ranks": _border_ranks(tokens),
         "short_records": _short_records(id_of, short_length),
         "long_slots": _long_slots(id_of, short_length),
-        "pair_lines": lines,
-        "pair_slots": _pair_slots(others),
-        "pair_filter": _pair_filter(others),
     }
+    tables.update(_pair_tables(pairs))
     tables.update(_long_piece_tables(tokens, id_of, final_pairs))
     tables["character_ids"] = _character_ids(id_of if final_pairs else {})
     tables["cut_filter"] = _cut_filter(tokens) if final_pairs else np.empty(0, dtype=np.uint64)
@@ -265,57 +258,79 @@ def _long_slots(id_of: dict[bytes, int], short_length: int) -> np.ndarray:
     return slots
 
 
-def _keys_and_merged(
-    pairs: list[tuple[int, int, int]], id_bits: int
-) -> tuple[np.ndarray, np.ndarray]:
-    left, right, merged = np.array(pairs, dtype=np.uint64).reshape(-1, 3).T
-    return left << np.uint64(id_bits) | right, merged
+def _scale(hashes: np.ndarray, n: int) -> np.ndarray:
+    """The top bits of hashes as indices of n items."""
+    return ((hashes >> np.uint64(32)) * np.uint64(n) >> np.uint64(32)).astype(np.int64)
 
 
-def _pair_filter(pairs: list[tuple[int, int, int]]) -> np.ndarray:
-    n_bits = 64 * _table_size(max(1, len(pairs)), FILTER_PAIRS_PER_WORD)
-    bits = np.zeros(n_bits, dtype=np.uint8)
-    keys, _ = _keys_and_merged(pairs, ID_BITS)
-    bits[(keys * np.uint64(MULTIPLIER_2)) >> np.uint64(64 - (n_bits.bit_length() - 1))] = 1
-    return np.packbits(bits, bitorder="little").view("<u8").astype(np.uint64)
+def _find_pilots(hashes: np.ndarray, n_places: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """Pilots that give each of these hashes a place of its own, and these places; None: there are
+    no such pilots.
 
-
-def _pair_lines(
-    pairs: list[tuple[int, int, int]],
-) -> tuple[np.ndarray, list[tuple[int, int, int]]]:
-    """Lines of pairs, and the pairs that are in none.
-
-    The hash of a pair is its two ids, mixed so that they could be found again. A line has all pairs
-    of a range of hashes, which differ in the low 22 bits as long as there are 2**14 lines.
+    Hashes with the same top bits share a pilot, the first that leads all of them to places that are
+    free. Those who share it with most others choose first.
     """
-    line_type = np.dtype([("low", "u4", PAIRS_IN_LINE), ("high", "u1", PAIRS_IN_LINE + 4)])
-    n_lines = int(len(pairs) / PAIRS_PER_LINE)
-    keys, merged = _keys_and_merged(pairs, PAIR_ID_BITS)
-    if n_lines < 2 ** (2 * PAIR_ID_BITS - 22) or merged.max() >> np.uint64(PAIR_ID_BITS):
-        return np.empty((0, line_type.itemsize), dtype=np.uint8), pairs
-    hashes = keys * np.uint64(PAIR_MULTIPLIER) & np.uint64(2 ** (2 * PAIR_ID_BITS) - 1)
-    line = (hashes * np.uint64(n_lines) >> np.uint64(2 * PAIR_ID_BITS)).astype(np.int64)
-    order = np.argsort(line, kind="stable")
-    place = np.empty(len(pairs), dtype=np.int64)
-    place[order] = np.arange(len(pairs)) - np.searchsorted(line[order], line[order])
-    fits = place < PAIRS_IN_LINE
-    lines = np.zeros(n_lines, dtype=line_type)
-    at = line[fits], place[fits]
-    low = (hashes & np.uint64(0x3FFF)) << np.uint64(PAIR_ID_BITS) | merged
-    lines["low"][at] = low[fits]
-    lines["high"][at] = (hashes >> np.uint64(14) & np.uint64(0xFF))[fits]
-    elsewhere = (1 << (hashes[~fits] & np.uint64(7)).astype(np.uint8)).astype(np.uint8)
-    np.bitwise_or.at(lines["high"][:, PAIRS_IN_LINE], line[~fits], elsewhere)
-    return lines.view(np.uint8).reshape(n_lines, -1), [pairs[i] for i in np.flatnonzero(~fits)]
+    pilots = np.zeros(len(hashes) // PAIRS_PER_PILOT + 1, dtype=np.uint16)
+    place_of = np.empty(len(hashes), dtype=np.int64)
+    is_free = np.ones(n_places, dtype=bool)
+    group = _scale(hashes, len(pilots))
+    order = np.argsort(group, kind="stable")
+    n_members = np.bincount(group, minlength=len(pilots))
+    first_member = np.cumsum(n_members) - n_members
+    for size in range(n_members.max(), 0, -1):
+        waiting = np.flatnonzero(n_members == size)
+        for pilot in range(2**16):
+            if not len(waiting):
+                break
+            members = order[first_member[waiting][:, None] + np.arange(size)]
+            mixed = (hashes[members] ^ np.uint64(pilot)) * np.uint64(MULTIPLIER_2)
+            places = _scale(mixed, n_places)
+            # Whoever is the last to write to a place may have it.
+            numbers = np.arange(places.size).reshape(places.shape)
+            taker = np.empty(n_places, dtype=np.int64)
+            taker[places] = numbers
+            fits = (is_free[places] & (taker[places] == numbers)).all(axis=1)
+            place_of[members[fits]] = places[fits]
+            is_free[places[fits]] = False
+            pilots[waiting[fits]] = pilot
+            waiting = waiting[~fits]
+        if len(waiting):
+            return None
+    return pilots, place_of
 
 
-def _pair_slots(pairs: list[tuple[int, int, int]]) -> np.ndarray:
-    keys, merged = _keys_and_merged(pairs, ID_BITS)
-    n_slots = _table_size(len(pairs), 1)
-    slots = np.full(n_slots, EMPTY_SLOT, dtype=np.uint64)
-    hashes = keys * np.uint64(MULTIPLIER_2)
-    slots[_place(hashes, n_slots, 1)] = keys << np.uint64(ID_BITS) | merged
-    return slots
+def _pair_tables(pairs: list[tuple[int, int, int]]) -> Tables:
+    """A perfect hash table: each pair has a place of its own, and one look there decides.
+
+    Pairs of low ids are asked for far more often than others, so they lie together: less of the
+    table falls out of the processor's caches.
+    """
+    left, right, merged = np.array(pairs, dtype=np.uint64).reshape(-1, 3).T
+    keys = left << np.uint64(ID_BITS) | right
+    regions = np.zeros((ID_BITS, 4), dtype=np.uint32)
+    records: list[np.ndarray] = []
+    pilots: list[np.ndarray] = []
+    for highest_bit in range(LOWEST_REGION, ID_BITS):
+        lowest = 2**highest_bit if highest_bit > LOWEST_REGION else 0
+        here = ((left | right) >= lowest) & ((left | right) < 2 * 2**highest_bit)
+        hashes = keys[here] * np.uint64(MULTIPLIER_1)
+        n_places = int(len(hashes) / FILLED) + 1
+        while (found := _find_pilots(hashes, n_places)) is None:
+            n_places += n_places // 64 + 1
+        its_pilots, place = found
+        its_records = np.full(n_places, EMPTY_SLOT, dtype=np.uint64)
+        its_records[place] = keys[here] << np.uint64(ID_BITS) | merged[here]
+        regions[highest_bit, 0] = sum(len(table) for table in records)
+        regions[highest_bit, 1] = n_places
+        regions[highest_bit, 2] = sum(len(table) for table in pilots)
+        regions[highest_bit, 3] = len(its_pilots)
+        records.append(its_records)
+        pilots.append(its_pilots)
+    return {
+        "pair_records": np.concatenate(records),
+        "pair_pilots": np.concatenate(pilots),
+        "pair_regions": regions,
+    }
 
 
 def _long_piece_tables(

@@ -1,19 +1,20 @@
-"""The lines of pairs: they and the slots hold the one merge of every token of o200k, and no other."""
+"""The perfect hash table of pairs: every merge of a vocabulary has its place, and nothing else."""
 
 import numpy as np
 import pytest
 
 import harmony
+from harmony import rank_tables
 from harmony.rank_tables import (
     EMPTY_SLOT,
     ID_BITS,
-    PAIR_ID_BITS,
-    PAIR_MULTIPLIER,
-    PAIRS_IN_LINE,
+    LOWEST_REGION,
+    MULTIPLIER_1,
+    MULTIPLIER_2,
     build_rank_tables,
 )
 
-HASHES = 2 ** (2 * PAIR_ID_BITS)
+IDS = 2**ID_BITS
 
 
 @pytest.fixture(scope="module")
@@ -21,54 +22,61 @@ def tables():
     return harmony.get_tokenizer("o200k_base")._ranks.arrays
 
 
-def merges_in_lines(lines) -> dict[int, tuple[int, int]]:
-    """Merged id -> pair, with each hash undone: from what a line has and which line it is."""
-    undo = pow(PAIR_MULTIPLIER, -1, HASHES)
-    low = lines[:, : 4 * PAIRS_IN_LINE].copy().view(np.uint32)
-    high = lines[:, 4 * PAIRS_IN_LINE : 5 * PAIRS_IN_LINE]
-    merges = {}
-    for line, place in zip(*np.nonzero(low), strict=True):
-        rest = int(low[line, place]) >> PAIR_ID_BITS | int(high[line, place]) << 14
-        first = -(-int(line) * HASHES // len(lines))
-        pair = (first + (rest - first) % 2**22) * undo % HASHES
-        merges[int(low[line, place]) % 2**PAIR_ID_BITS] = divmod(pair, 2**PAIR_ID_BITS)
-    return merges
+def merges_of(tables) -> dict[tuple[int, int], int]:
+    records = tables["pair_records"]
+    used = [int(record) for record in records[records != np.uint64(EMPTY_SLOT)]]
+    return {divmod(record >> ID_BITS, IDS): record % IDS for record in used}
 
 
-def merges_in_slots(slots) -> dict[int, tuple[int, int]]:
-    used = [int(slot) for slot in slots[slots != np.uint64(EMPTY_SLOT)]]
-    return {slot % 2**ID_BITS: divmod(slot >> ID_BITS, 2**ID_BITS) for slot in used}
+def place_of(tables, left, right) -> int:
+    """Where the record of a pair belongs, in Python's own integers."""
+    bits = max((left | right).bit_length() - 1, LOWEST_REGION)
+    first_place, n_places, first_pilot, n_pilots = tables["pair_regions"][bits].tolist()
+    mixed = (left << ID_BITS | right) * MULTIPLIER_1 % 2**64
+    mixed ^= int(tables["pair_pilots"][first_pilot + ((mixed >> 32) * n_pilots >> 32)])
+    return first_place + ((mixed * MULTIPLIER_2 % 2**64 >> 32) * n_places >> 32)
 
 
-def test_lines_and_slots_hold_every_merge(tables):
-    in_lines = merges_in_lines(tables["pair_lines"])
-    in_slots = merges_in_slots(tables["pair_slots"])
+def test_every_merge_of_o200k_has_a_record(tables):
     left, right = tables["split_left"].tolist(), tables["split_right"].tolist()
-    assert not in_lines.keys() & in_slots.keys()
-    assert in_lines | in_slots == {i: (left[i], right[i]) for i in range(256, len(left))}
-    assert len(in_slots) < 0.05 * len(left)
+    expected = {(left[i], right[i]): i for i in range(256, len(left))}
+    assert merges_of(tables) == expected
+    assert len(tables["pair_records"]) < 1.03 * len(expected)
 
 
-def test_a_line_says_which_pairs_are_in_the_slots(tables):
-    lines = tables["pair_lines"]
-    wanted = np.zeros(len(lines), dtype=np.uint8)
-    for left, right in merges_in_slots(tables["pair_slots"]).values():
-        pair_hash = (left << PAIR_ID_BITS | right) * PAIR_MULTIPLIER % HASHES
-        wanted[pair_hash * len(lines) // HASHES] |= 1 << (pair_hash & 7)
-    np.testing.assert_array_equal(lines[:, 5 * PAIRS_IN_LINE], wanted)
+def test_every_record_is_where_its_pair_is_looked_for(tables):
+    records = tables["pair_records"]
+    for place in np.flatnonzero(records != np.uint64(EMPTY_SLOT))[::7].tolist():
+        left, right = divmod(int(records[place]) >> ID_BITS, IDS)
+        assert place_of(tables, left, right) == place
 
 
-def test_other_vocabularies_have_slots_only():
+def test_regions_follow_each_other_and_cover_the_tables(tables):
+    regions = tables["pair_regions"][LOWEST_REGION:]
+    for first, length, table in ((0, 1, "pair_records"), (2, 3, "pair_pilots")):
+        ends = np.cumsum(regions[:, length])
+        np.testing.assert_array_equal(regions[1:, first], ends[:-1])
+        assert regions[0, first] == 0 and ends[-1] == len(tables[table])
+
+
+def test_other_vocabularies_have_all_ways_to_split_a_token():
     tokens = [bytes([i]) for i in range(256)] + [b"ab", b"abc", b"bc"]
     tables = build_rank_tables(tokens)
-    assert tables["pair_lines"].shape == (0, 64)
-    slots = tables["pair_slots"]
-    pairs = [
-        (97 << ID_BITS | 98, 256),
-        (97 << ID_BITS | 258, 257),
-        (256 << ID_BITS | 99, 257),
-        (98 << ID_BITS | 99, 258),
-    ]
-    assert sorted(slots[slots != np.uint64(EMPTY_SLOT)].tolist()) == sorted(
-        pair << ID_BITS | merged for pair, merged in pairs
-    )
+    assert merges_of(tables) == {(97, 98): 256, (97, 258): 257, (256, 99): 257, (98, 99): 258}
+
+
+def test_the_table_grows_until_pilots_are_found(monkeypatch):
+    """With no place to spare, the last pairs find none that is free."""
+    sizes = []
+    find_pilots = rank_tables._find_pilots
+
+    def find_later(hashes, n_places):
+        sizes.append(n_places)
+        return None if len(sizes) == 1 else find_pilots(hashes, n_places)
+
+    monkeypatch.setattr(rank_tables, "_find_pilots", find_later)
+    tables = build_rank_tables([bytes([i]) for i in range(256)] + [b"ab", b"abc"])
+    assert sizes[1] > sizes[0]
+    assert merges_of(tables) == {(97, 98): 256, (256, 99): 257}
+    for left, right in merges_of(tables):
+        assert tables["pair_records"][place_of(tables, left, right)] != np.uint64(EMPTY_SLOT)
