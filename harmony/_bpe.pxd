@@ -14,7 +14,6 @@ cdef enum:
     SHORT_LENGTH = 11
     TOKEN_BYTES = 16                    # of a record of short_tokens
     IS_LONG = 255
-    BUCKET = 4
 
 cdef enum:
     # Above this many bytes the square of the length costs more than the other engines do.
@@ -46,8 +45,8 @@ cdef enum:
     ID_BITS = 21
     LOWEST_REGION = 8
 
-cdef struct PairRegion:
-    # Where records and pilots are of the pairs whose ids have the same highest bit.
+cdef struct Region:
+    # Of a hash table: where the records and the pilots are of some of its items, or of all.
     uint32_t first_place, n_places, first_pilot, n_pilots
 
 cdef struct Tables:
@@ -62,17 +61,16 @@ cdef struct Tables:
     const uint32_t* byte_ids            # 256
     const uint32_t* byte_pairs          # 65536
     const uint32_t* border_ranks        # 65536
-    const uint64_t* short_records       # n_short_buckets * 4 * 2
-    uint64_t n_short_buckets
-    int short_shift
-    const uint64_t* long_slots
-    uint64_t n_long_slots
-    int long_shift
+    const uint64_t* short_records       # of two words each
+    const uint16_t* short_pilots
+    Region short_region
+    const uint64_t* long_records
+    const uint16_t* long_pilots
+    Region long_region
     const uint64_t* pair_records
     uint64_t n_pair_records
     const uint16_t* pair_pilots
-    uint64_t n_pair_pilots
-    PairRegion pair_regions[ID_BITS]    # by the highest bit
+    Region pair_regions[ID_BITS]        # by the highest bit
     # Only for vocabularies whose merges are proven; NULL otherwise.
     const uint32_t* split_left          # n_ids
     const uint32_t* split_right         # n_ids
@@ -87,6 +85,8 @@ cdef struct Tables:
 cdef extern from "_tier.h" nogil:
     const uint64_t MULTIPLIER_1
     const uint64_t MULTIPLIER_2
+    enum:
+        RECORD_KEY                      # the bits of a record's second word beside its ids
     ctypedef struct Key:
         # What a segment is looked up by. One of more than SHORT_LENGTH bytes has a key that no
         # record has.
@@ -101,6 +101,8 @@ cdef Status reserve(Sink* sink, size_t n_more) noexcept nogil
 cdef bint must_stop(Sink* sink) noexcept nogil
 
 cdef extern from "_memory.h" nogil:
+    void check_index(size_t index, size_t length, const char* what) noexcept
+    void count_steps(size_t n) noexcept
     uint32_t u32_at(const uint32_t* values, size_t index, size_t length) noexcept
 
 
@@ -112,8 +114,24 @@ cdef inline size_t token_length(const Tables* t, uint32_t token) noexcept nogil:
 cdef void make_careful_key(
     const uint8_t* bytes, size_t n_bytes, size_t n_readable, Key* key) noexcept nogil
 
-# The second word of the record of a short token, or 0.
-cdef uint64_t find_record(const Tables* t, const Key* key) noexcept nogil
+# The one place where an item of this hash may be.
+cdef inline uint32_t place_in(
+    const Region* region, const uint16_t* pilots, uint64_t hash,
+) noexcept nogil:
+    cdef uint64_t pilot = pilots[region.first_pilot + ((hash >> 32) * region.n_pilots >> 32)]
+    hash = (hash ^ pilot) * MULTIPLIER_2
+    return <uint32_t>(region.first_place + ((hash >> 32) * region.n_places >> 32))
+
+# Where the record of a short token is, and its second word, or 0.
+cdef inline uint32_t place_of_short(const Tables* t, const Key* key) noexcept nogil:
+    return place_in(&t.short_region, t.short_pilots, key.hash)
+cdef inline uint64_t find_record(const Tables* t, const Key* key, uint32_t place) noexcept nogil:
+    cdef const uint64_t* record = t.short_records + 2 * <size_t>place
+    check_index(place, t.short_region.n_places, "the records of short tokens")
+    count_steps(1)
+    if record[0] == key.word_0 and record[1] & RECORD_KEY == key.word_1:
+        return record[1]
+    return 0
 cdef uint32_t find_long(const Tables* t, const uint8_t* piece, size_t n_bytes) noexcept nogil
 
 cdef struct Merging:

@@ -19,6 +19,8 @@ higher rank than its halves. Then a sequence of tokens is the encoding of its te
 each adjacent pair is, and `is_valid_pair` decides that for two tokens alone.
 """
 
+import numpy
+
 cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
@@ -41,14 +43,8 @@ cdef extern from "_memory.h" nogil:
     uint32_t number_or(uint64_t number, int n_bits, uint32_t none) noexcept
     int lowest_bit(uint64_t bits) noexcept
     int highest_bit(uint64_t bits) noexcept
-    void check_index(size_t index, size_t length, const char* what) noexcept
-    void count_steps(size_t n) noexcept
     uint64_t steps_counted() noexcept
     void forget_steps() noexcept
-
-cdef extern from "_tier.h" nogil:
-    enum:
-        RECORD_KEY                  # the bits of a record's second word beside its ids
 
 cdef extern from "Python.h":
     int PyErr_CheckSignals() noexcept       # unlike Cython's own, leaves the exception set
@@ -58,11 +54,6 @@ cdef enum:
     ID_MASK = 0x1FFFFF
     # An id that no token has: before and behind the tokens of a piece.
     GUARD = ID_MASK
-cdef extern from *:
-    """
-    #define EMPTY_SLOT 0xFFFFFFFFFFFFFFFFull
-    """
-    const uint64_t EMPTY_SLOT
 
 cdef enum:
     # A run of so many bytes is encoded at the length of the other, if its tokens repeat.
@@ -138,13 +129,8 @@ cdef inline uint64_t key_of_pair(uint32_t left, uint32_t right) noexcept nogil:
 
 cdef inline uint32_t place_of_pair(const Tables* t, uint32_t left, uint32_t right) noexcept nogil:
     """The one place where the record of a pair may be."""
-    cdef const PairRegion* region = &t.pair_regions[
-        highest_bit(left | right | (1 << LOWEST_REGION))]
-    cdef uint64_t hash = key_of_pair(left, right) * MULTIPLIER_1
-    cdef uint64_t at = region.first_pilot + ((hash >> 32) * region.n_pilots >> 32)
-    check_index(at, t.n_pair_pilots, "the pilots of pairs")
-    hash = (hash ^ t.pair_pilots[at]) * MULTIPLIER_2
-    return <uint32_t>(region.first_place + ((hash >> 32) * region.n_places >> 32))
+    cdef const Region* region = &t.pair_regions[highest_bit(left | right | (1 << LOWEST_REGION))]
+    return place_in(region, t.pair_pilots, key_of_pair(left, right) * MULTIPLIER_1)
 
 
 cdef inline uint32_t rank_at(
@@ -171,54 +157,31 @@ cdef void make_careful_key(
     make_key(bytes, n_bytes, key)
 
 
-cdef uint64_t find_record(const Tables* t, const Key* key) noexcept nogil:
-    cdef uint64_t bucket = key.hash >> t.short_shift
-    cdef const uint64_t* record
-    cdef int _k
-    cdef int _choice
-    for _choice in range(2):
-        check_index(bucket, t.n_short_buckets, "the buckets of short tokens")
-        record = t.short_records + bucket * (2 * BUCKET)
-        for _k in range(BUCKET):
-            count_steps(1)
-            if record[0] == key.word_0 and record[1] & RECORD_KEY == key.word_1:
-                return record[1]
-            record += 2
-        if (record - 1)[0] == 0:
-            return 0            # the last record of the bucket is free: none had to go further
-        bucket = key.hash * MULTIPLIER_1 >> t.short_shift
-    return 0
-
-
 cdef uint32_t find_long(const Tables* t, const uint8_t* piece, size_t n_bytes) noexcept nogil:
     cdef uint64_t value = <uint64_t>n_bytes * MULTIPLIER_1
-    cdef uint64_t slot, at
-    cdef uint8_t tail[8]
+    cdef uint64_t record
+    cdef uint64_t last = 0
     cdef size_t done = 0
     cdef uint32_t token
     count_steps(n_bytes // 8)
-    while n_bytes - done >= 8:
+    while n_bytes - done > 8:
         value = (value ^ load_u64(piece + done)) * MULTIPLIER_2
         value ^= value >> 32
         done += 8
-    if done < n_bytes:
-        (<uint64_t*>tail)[0] = 0
-        memcpy(tail, piece + done, n_bytes - done)
-        value = (value ^ load_u64(tail)) * MULTIPLIER_2
-        value ^= value >> 32
-    at = value >> t.long_shift
-    while True:
-        count_steps(1)
-        slot = u64_at(t.long_slots, at, t.n_long_slots)
-        if slot == EMPTY_SLOT:
-            return NO_ID
-        token = <uint32_t>slot
-        if ((slot >> 32) == <uint32_t>value and token < t.n_ids
-                and token_length(t, token) == n_bytes):
-            count_steps(n_bytes // 8)
-            if memcmp(t.token_bytes + t.token_starts[token], piece, n_bytes) == 0:
-                return token
-        at = (at + 1) & (t.n_long_slots - 1)
+    if n_bytes >= 8:
+        last = load_u64(piece + n_bytes - 8)
+    else:
+        for done in range(n_bytes):
+            last |= <uint64_t>piece[done] << 8 * done
+    value = (value ^ last) * MULTIPLIER_2
+    value ^= value >> 32
+    record = u64_at(t.long_records, place_in(&t.long_region, t.long_pilots, value),
+                    t.long_region.n_places)
+    token = <uint32_t>record
+    if record >> 32 != <uint32_t>value or token >= t.n_ids or token_length(t, token) != n_bytes:
+        return NO_ID
+    count_steps(n_bytes // 8)
+    return token if memcmp(t.token_bytes + t.token_starts[token], piece, n_bytes) == 0 else NO_ID
 
 
 # --- merging by rank ----------------------------------------------------------------------------
@@ -783,28 +746,21 @@ cdef const uint32_t* u32_pointer(dict arrays, str name, Py_ssize_t length) excep
     return &view[0] if view.shape[0] else NULL
 
 
-cdef const uint64_t* u64_pointer(dict arrays, str name, uint64_t n_buckets, int* shift) except NULL:
-    """Start of a hash table, whose bucket count must be a power of two."""
-    cdef const uint64_t[::1] view = arrays[name].reshape(-1)
-    if n_buckets < 2 or n_buckets & (n_buckets - 1):
-        raise VocabularyError(f"table {name} has {n_buckets} buckets, expected a power of two")
-    shift[0] = 65 - int(n_buckets).bit_length()
-    return &view[0]
-
-
-cdef int read_regions(Tables* t, const uint32_t[:, ::1] regions) except -1:
-    cdef PairRegion* region
-    cdef int i
-    if regions.shape[0] != ID_BITS or regions.shape[1] != 4:
-        raise VocabularyError(f"table pair_regions does not have {ID_BITS} regions")
-    for i in range(LOWEST_REGION, ID_BITS):
-        region = &t.pair_regions[i]
-        region.first_place, region.n_places = regions[i, 0], regions[i, 1]
-        region.first_pilot, region.n_pilots = regions[i, 2], regions[i, 3]
-        if (<uint64_t>region.first_place + max(1, region.n_places) > t.n_pair_records
-                or <uint64_t>region.first_pilot + max(1, region.n_pilots) > t.n_pair_pilots):
-            raise VocabularyError(f"region {i} of the pairs is outside their tables")
+cdef int read_region(Region* region, const uint32_t[::1] row, str name, dict arrays) except -1:
+    """A region (first place, places, first pilot, pilots) of a hash table, if it lies inside it."""
+    region.first_place, region.n_places = row[0], row[1]
+    region.first_pilot, region.n_pilots = row[2], row[3]
+    if not (region.n_places and region.n_pilots
+            and <uint64_t>region.first_place + region.n_places <= len(arrays[name + "_records"])
+            and <uint64_t>region.first_pilot + region.n_pilots <= len(arrays[name + "_pilots"])):
+        raise VocabularyError(f"table {name}_records or {name}_pilots is too short")
     return 0
+
+
+cdef object whole(dict arrays, str name):
+    """The region of a hash table that has only one."""
+    sizes = [0, len(arrays[name + "_records"]), 0, len(arrays[name + "_pilots"])]
+    return numpy.array(sizes, dtype=numpy.uint32)
 
 
 cdef int check_items(const Tables* t) except -1:
@@ -844,8 +800,8 @@ cdef class RankTables:
         cdef Tables* t = &self.tables
         cdef const uint8_t[::1] token_bytes = arrays["token_bytes"]
         cdef const uint8_t[::1] short_tokens
-        cdef const uint64_t[::1] pair_records
-        cdef const uint16_t[::1] pair_pilots
+        cdef const uint64_t[::1] short_records, long_records, pair_records
+        cdef const uint16_t[::1] short_pilots, long_pilots, pair_pilots
         cdef const uint64_t[::1] cut_filter
         cdef Py_ssize_t n_ids = len(arrays["token_starts"]) - 1
         cdef Py_ssize_t i
@@ -869,16 +825,21 @@ cdef class RankTables:
         t.byte_ids = u32_pointer(arrays, "byte_ids", 256)
         t.byte_pairs = u32_pointer(arrays, "byte_pairs", 65536)
         t.border_ranks = u32_pointer(arrays, "border_ranks", 65536)
-        if arrays["short_records"].shape[1:] != (BUCKET, 2):
-            raise VocabularyError("table short_records does not have 4 records of 2 words a bucket")
-        t.n_short_buckets = len(arrays["short_records"])
-        t.short_records = u64_pointer(arrays, "short_records", t.n_short_buckets, &t.short_shift)
-        t.n_long_slots = len(arrays["long_slots"])
-        t.long_slots = u64_pointer(arrays, "long_slots", t.n_long_slots, &t.long_shift)
+        short_records, short_pilots = arrays["short_records"].reshape(-1), arrays["short_pilots"]
+        t.short_records, t.short_pilots = &short_records[0], &short_pilots[0]
+        read_region(&t.short_region, whole(arrays, "short"), "short", arrays)
+        long_records, long_pilots = arrays["long_records"], arrays["long_pilots"]
+        t.long_records, t.long_pilots = &long_records[0], &long_pilots[0]
+        read_region(&t.long_region, whole(arrays, "long"), "long", arrays)
         pair_records, pair_pilots = arrays["pair_records"], arrays["pair_pilots"]
-        t.n_pair_records, t.n_pair_pilots = len(pair_records), len(pair_pilots)
         t.pair_records, t.pair_pilots = &pair_records[0], &pair_pilots[0]
-        read_regions(t, arrays["pair_regions"])
+        t.n_pair_records = pair_records.shape[0]
+        if arrays["short_records"].shape[1:] != (2,):
+            raise VocabularyError("table short_records does not have records of 2 words")
+        if arrays["pair_regions"].shape != (ID_BITS, 4):
+            raise VocabularyError(f"table pair_regions does not have {ID_BITS} regions")
+        for i in range(LOWEST_REGION, ID_BITS):
+            read_region(&t.pair_regions[i], arrays["pair_regions"][i], "pair", arrays)
         t.longest_short = SHORT_LENGTH if n_ids < NO_RECORD_ID else 0
         t.sorted_ids = u32_pointer(arrays, "sorted_ids", -1)
         if t.sorted_ids:
@@ -903,7 +864,7 @@ cdef class RankTables:
         cdef size_t n_bytes = token.shape[0]
         if 0 < n_bytes <= self.tables.longest_short:
             make_careful_key(&token[0], n_bytes, n_bytes, &key)
-            record = find_record(&self.tables, &key)
+            record = find_record(&self.tables, &key, place_of_short(&self.tables, &key))
             return record >> ID_SHIFT & NO_RECORD_ID if record else None
         if 0 < n_bytes <= self.tables.longest:
             found = find_long(&self.tables, &token[0], n_bytes)

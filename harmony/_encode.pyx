@@ -30,7 +30,7 @@ from harmony._bpe cimport (
     BAD_TABLES, INTERRUPTED, IS_LONG, MULTIPLIER_1, MULTIPLIER_2, NO_ID, OK, SHORT_LENGTH,
     SHORT_PIECE, TOKEN_BYTES, Key, Lanes, Merging, Sink, Status, Tables,
     begin_merging, end_merging, find_long, find_record, is_full, make_key, merge_piece, merged_ids,
-    must_stop, reserve, token_length,
+    must_stop, place_of_short, reserve, token_length,
 )
 from harmony._segments cimport (
     ID_SHIFT, KEY_BYTES, NO_RECORD_ID, RECORD_ID_BITS, SECOND_ID_SHIFT, SEGMENTS_AT_ONCE, SLACK,
@@ -85,6 +85,7 @@ cdef struct Missed:
     size_t n_bytes
     size_t n_readable
     uint32_t segment
+    uint32_t place                  # of its record, if it is a short token
     uint32_t n_ids                  # of those in `ids`; 0: they are in the segment's value
     uint32_t ids[SPELLED_IDS]
 
@@ -186,7 +187,8 @@ cdef Status encode_segments(
         missed.key.word_1 = c.keys.words_1[k]
         missed.key.hash = c.keys.hashes[k]
         if missed.n_bytes <= t.longest_short:
-            prefetch(t.short_records + (missed.key.hash >> t.short_shift) * 8)
+            missed.place = place_of_short(t, &missed.key)
+            prefetch(t.short_records + 2 * <size_t>missed.place)
         else:
             ask_for_spellings(t, c, missed)
     status = resolve(t, c, n_missed)
@@ -361,7 +363,7 @@ cdef Status resolve(const Tables* t, Context* c, size_t n_missed) noexcept nogil
         missed = &c.missed[i]
         missed.n_ids = 0
         if missed.n_bytes <= t.longest_short:
-            value = find_record(t, &missed.key)
+            value = find_record(t, &missed.key, missed.place)
             if value:
                 c.values[missed.segment] = value
                 remember(c, &missed.key, value)

@@ -616,97 +616,6 @@ AVX512 static size_t write_ends_avx512(uint64_t bits, ptrdiff_t base, ptrdiff_t 
     return n;
 }
 
-/* 16 bytes from each of eight places: all first words, all second words. */
-typedef struct {
-    __m512i words_0, words_1;
-} Eight;
-
-AVX512 static inline Eight load_eight(const void *const *at) {
-#define PART(k) _mm_loadu_si128((const __m128i *)at[k])
-#define FOUR(k) _mm512_inserti64x2(_mm512_inserti64x2(_mm512_inserti64x2( \
-    _mm512_castsi128_si512(PART(k)), PART(k + 1), 1), PART(k + 2), 2), PART(k + 3), 3)
-    const __m512i even = _mm512_set_epi64(14, 12, 10, 8, 6, 4, 2, 0);
-    const __m512i odd = _mm512_set_epi64(15, 13, 11, 9, 7, 5, 3, 1);
-    __m512i four = FOUR(0), other_four = FOUR(4);
-    return (Eight){_mm512_permutex2var_epi64(four, even, other_four),
-                   _mm512_permutex2var_epi64(four, odd, other_four)};
-#undef PART
-#undef FOUR
-}
-
-AVX512 static void make_keys_avx512(const Record *records, int shift, const uint8_t *text,
-                                    size_t n_readable, ptrdiff_t start, const ptrdiff_t *ends,
-                                    size_t first, size_t stop, Keys *keys) {
-    const __m512i first_of_lane = _mm512_set_epi8(BYTES_8(0), BYTES_8(0), BYTES_8(0), BYTES_8(0),
-                                                  BYTES_8(0), BYTES_8(0), BYTES_8(0), BYTES_8(0));
-    const __m512i copy_lowest = _mm512_set_epi64(
-        0x0808080808080808, 0, 0x0808080808080808, 0, 0x0808080808080808, 0, 0x0808080808080808, 0);
-    const __m512i ones = _mm512_set1_epi64(-1);
-    const __m512i eight = _mm512_set1_epi64(8);
-    const __m512i multiplier_1 = _mm512_set1_epi64((int64_t)MULTIPLIER_1);
-    const __m512i multiplier_2 = _mm512_set1_epi64((int64_t)MULTIPLIER_2);
-    size_t i = first;
-    for (; i + 8 <= stop; i += 8) {
-        __m512i stops = _mm512_loadu_si512(ends + i);
-        __m512i starts = _mm512_alignr_epi64(stops, _mm512_set1_epi64(start), 7);
-        Eight words;
-        /* All from one vector if the last of the eight begins early enough. */
-        if (ends[i + 6] - start <= 64 - KEY_BYTES && (size_t)start + 64 <= n_readable) {
-            __m512i window = _mm512_loadu_si512(text + start);
-            __m512i from = _mm512_sub_epi64(starts, _mm512_set1_epi64(start));
-            from = _mm512_add_epi8(_mm512_shuffle_epi8(from, copy_lowest), first_of_lane);
-            words.words_0 = _mm512_permutexvar_epi8(from, window);
-            words.words_1 = _mm512_permutexvar_epi8(
-                _mm512_add_epi8(from, _mm512_set1_epi8(8)), window);
-        } else {
-            const void *at[8] = {text + start};
-            for (int k = 1; k < 8; k++) at[k] = text + ends[i + k - 1];
-            words = load_eight(at);
-        }
-        start = ends[i + 7];
-        /* A shift by 64 or more leaves nothing. */
-        __m512i lengths = _mm512_sub_epi64(stops, starts);
-        __m512i rest = _mm512_subs_epu16(lengths, eight);
-        __m512i low = _mm512_andnot_si512(
-            _mm512_sllv_epi64(ones, _mm512_slli_epi64(lengths, 3)), words.words_0);
-        __m512i high = _mm512_andnot_si512(
-            _mm512_sllv_epi64(ones, _mm512_slli_epi64(rest, 3)), words.words_1);
-        high = _mm512_or_si512(high, _mm512_slli_epi64(lengths, 24));
-        __m512i hash = _mm512_add_epi64(_mm512_mullo_epi64(low, multiplier_1),
-                                        _mm512_mullo_epi64(high, multiplier_2));
-        _mm512_storeu_si512(keys->words_0 + i, low);
-        _mm512_storeu_si512(keys->words_1 + i, high);
-        _mm512_storeu_si512(keys->hashes + i, hash);
-        for (int k = 0; k < 8; k++) prefetch(records + (keys->hashes[i + k] >> shift));
-    }
-    make_keys_portable(records, shift, text, n_readable, start, ends, i, stop, keys);
-}
-
-AVX512 static size_t look_up_avx512(const Record *records, int shift, const Keys *keys,
-                                    size_t first, size_t stop, uint64_t *values,
-                                    uint32_t *missed) {
-    const __m512i key_bits = _mm512_set1_epi64(RECORD_KEY);
-    const __m256i numbers = _mm256_set_epi32(7, 6, 5, 4, 3, 2, 1, 0);
-    size_t n_missed = 0;
-    size_t i = first;
-    for (; i + 8 <= stop; i += 8) {
-        /* Record by record: a gather of these would take three times as long. */
-        const void *at[8];
-        for (int k = 0; k < 8; k++) at[k] = records + (keys->hashes[i + k] >> shift);
-        Eight found = load_eight(at);
-        _mm512_storeu_si512(values + i, found.words_1);
-        __m512i low = _mm512_loadu_si512(keys->words_0 + i);
-        __m512i high = _mm512_loadu_si512(keys->words_1 + i);
-        __mmask8 is_missed = _mm512_cmpneq_epi64_mask(found.words_0, low)
-            | _mm512_cmpneq_epi64_mask(_mm512_and_si512(found.words_1, key_bits), high);
-        __m256i eight = _mm256_add_epi32(numbers, _mm256_set1_epi32((int)i));
-        _mm256_storeu_si256((__m256i *)(missed + n_missed),
-                            _mm256_maskz_compress_epi32(is_missed, eight));
-        n_missed += _mm_popcnt_u32(is_missed);
-    }
-    return n_missed + look_up_portable(records, shift, keys, i, stop, values, missed + n_missed);
-}
-
 AVX512 static uint32_t *write_ids_avx512(const uint64_t *values, size_t n, uint32_t *ids) {
     const __m512i first_mask = _mm512_set1_epi64(NO_RECORD_ID);
     const __m512i second_mask = _mm512_set1_epi64((int64_t)NO_RECORD_ID << 32);
@@ -817,7 +726,7 @@ AVX512 static uint8_t *utf8_of_ucs4_avx512(const uint32_t *text, size_t n, uint8
 
 static const Tier avx512_tier = {
     classify_avx512, find_cjk_avx512, find_letters_avx512,
-    write_ends_avx512, make_keys_avx512, look_up_avx512, write_ids_avx512,
+    write_ends_avx512, make_keys_avx2, look_up_avx2, write_ids_avx512,
     find_merges_avx2, skip_to_pair_avx2,
     utf8_of_latin1_avx512, utf8_of_ucs2_avx512, utf8_of_ucs4_avx512,
 };

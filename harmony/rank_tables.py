@@ -6,8 +6,10 @@ files with it at load time. Only numpy is used here, so the build can run it bef
 compiled.
 
 Ids are ranks: id i is the token of rank i. An id without a token (a gap in the ranks) has an empty
-byte string. `NO_ID` marks "none". Hash tables are filled to at most about 70 %, and an item whose
-bucket is full goes to the next one, so a look-up ends at the first bucket that is not full.
+byte string. `NO_ID` marks "none".
+
+Hash tables are perfect: each item has a place of its own, and one look there decides. The top bits
+of its hash say which pilot is its own; the pilot, mixed into the hash, leads to the place.
 
 ==============  =========================  =========================================================
 array           dtype, shape               meaning
@@ -20,14 +22,14 @@ byte_ids        uint32 [256]               id of each single byte
 byte_pairs      uint32 [65536]             id of the two-byte token (first << 8 | second), or NO_ID
 border_ranks    uint32 [65536]             rank of the first token that holds these two bytes next
                                            to each other (first << 8 | second), or NO_ID
-short_records   uint64 [buckets, 4, 2]     tokens of at most 11 bytes: (bytes 0-7 little-endian),
+short_records   uint64 [places, 2]         tokens of at most 11 bytes: (bytes 0-7 little-endian),
                                            (bytes 8-10 | length << 24 | id << 28 | ~0 << 46);
                                            0, 0: empty. None at all if ids need over 18 bits
-long_slots      uint64 [slots]             other tokens: hash & 0xFFFFFFFF << 32 | id; ~0: empty
-pair_records    uint64 [places]            left id << 42 | right id << 21 | merged id; ~0: empty.
-                                           A pair has one place, to which its pilot leads
-pair_pilots     uint16 [pilots]            by the top bits of a pair's hash: what to mix into the
-                                           hash so that no two pairs have the same place
+short_pilots    uint16 [pilots]            of their hashes
+long_records    uint64 [places]            other tokens: hash & 0xFFFFFFFF << 32 | id; ~0: empty
+long_pilots     uint16 [pilots]            of their hashes
+pair_records    uint64 [places]            left id << 42 | right id << 21 | merged id; ~0: empty
+pair_pilots     uint16 [pilots]            of their hashes
 pair_regions    uint32 [21, 4]             by the highest bit of (left id | right id | 256): first
                                            place, places, first pilot, pilots of such pairs
 split_left      uint32 [n_ids] or [0]      left half of the one merge that makes the token; a
@@ -54,6 +56,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from harmony.errors import VocabularyError
+
 NO_ID = 0xFFFFFFFF
 ID_BITS = 21
 MAX_IDS = 2**ID_BITS - 1
@@ -61,12 +65,11 @@ SHORT_LENGTH = 11  # longest token kept inside its hash record
 RECORD_ID_BITS = 18  # of each of the two ids of a record; all ones: none
 NO_RECORD_ID = 2**RECORD_ID_BITS - 1
 IS_LONG = 255  # in place of the length of a token that has more than 15 bytes
-BUCKET = 4  # short records in a bucket: 64 bytes, one cache line
 CUT_BITS = 18  # log2 of the bits of the cut filter
-FILLED = 0.98  # of the places for pairs
-PAIRS_PER_PILOT = 3  # on average: pilots of two bytes are enough
+FILLED = 0.98  # of the places of a hash table
+ITEMS_PER_PILOT = 3  # on average: pilots of two bytes are enough
 LOWEST_REGION = 8  # highest bit of the ids of the first region of pairs
-EMPTY_SLOT = 0xFFFFFFFFFFFFFFFF
+EMPTY = 0xFFFFFFFFFFFFFFFF
 
 # Odd multipliers that spread bits well; _bpe.pyx uses the same.
 MULTIPLIER_1 = 0x9E3779B97F4A7C15
@@ -113,9 +116,9 @@ def build_rank_tables(
         "byte_ids": np.array([id_of[bytes([b])] for b in range(256)], dtype=np.uint32),
         "byte_pairs": _byte_pairs(id_of),
         "border_ranks": _border_ranks(tokens),
-        "short_records": _short_records(id_of, short_length),
-        "long_slots": _long_slots(id_of, short_length),
     }
+    tables.update(_short_tables(id_of, short_length))
+    tables.update(_long_tables(id_of, short_length))
     tables.update(_pair_tables(pairs))
     tables.update(_long_piece_tables(tokens, id_of, final_pairs))
     tables["character_ids"] = _character_ids(id_of if final_pairs else {})
@@ -162,115 +165,19 @@ def _border_ranks(tokens: Sequence[bytes]) -> np.ndarray:
     return ranks
 
 
-def _table_size(n_items: int, per_bucket: int) -> int:
-    """Number of buckets, a power of two, at least 2, that n_items fill to 70 % at most."""
-    n_buckets = 2
-    while n_buckets * per_bucket * 0.7 < n_items:
-        n_buckets *= 2
-    return n_buckets
-
-
-def _place(hashes: np.ndarray, n_buckets: int, per_bucket: int) -> np.ndarray:
-    """Slot of each item: in the bucket its top hash bits name, or in the next with room."""
-    shift = np.uint64(64 - (n_buckets.bit_length() - 1))
-    bucket = (hashes >> shift).astype(np.int64)
-    slot = np.empty(len(hashes), dtype=np.int64)
-    fill = np.zeros(n_buckets, dtype=np.int64)
-    waiting = np.arange(len(hashes))
-    while len(waiting):
-        order = waiting[np.argsort(bucket[waiting], kind="stable")]
-        sorted_buckets = bucket[order]
-        first = np.searchsorted(sorted_buckets, sorted_buckets, side="left")
-        position = fill[sorted_buckets] + np.arange(len(order)) - first
-        fits = position < per_bucket
-        slot[order[fits]] = sorted_buckets[fits] * per_bucket + position[fits]
-        np.add.at(fill, sorted_buckets[fits], 1)
-        waiting = order[~fits]
-        bucket[waiting] = (bucket[waiting] + 1) % n_buckets
-    return slot
-
-
-def _place_in_two(first: np.ndarray, second: np.ndarray, n_buckets: int) -> np.ndarray:
-    """Slot of each item, in one of two buckets, in the second only if the first is full.
-
-    Items that do not fit go to their other bucket, again and again, in random order. Of buckets of
-    four that are 70 % full, a few dozen rounds find a place for all.
-    """
-    random = np.random.default_rng(0)
-    n_items = len(first)
-    in_second = np.zeros(n_items, dtype=bool)
-    while True:
-        bucket = np.where(in_second, second, first)
-        order = random.permutation(n_items)
-        order = order[np.argsort(bucket[order], kind="stable")]
-        in_order = bucket[order]
-        position = np.arange(n_items) - np.searchsorted(in_order, in_order)
-        too_many = order[position >= BUCKET]
-        if len(too_many):
-            in_second[too_many] ^= True
-            continue
-        # Where the first bucket has room, one item a round may return to it.
-        fill = np.bincount(bucket, minlength=n_buckets)
-        may_return = np.flatnonzero(in_second & (fill[first] < BUCKET))
-        if not len(may_return):
-            slot = np.empty(n_items, dtype=np.int64)
-            slot[order] = in_order * BUCKET + position
-            return slot
-        in_second[may_return[np.unique(first[may_return], return_index=True)[1]]] = False
-
-
-def _short_records(id_of: dict[bytes, int], short_length: int) -> np.ndarray:
-    short = [token for token in id_of if len(token) <= short_length]
-    word_0 = np.array([int.from_bytes(t[:8], "little") for t in short], dtype=np.uint64)
-    key_1 = np.array(
-        [int.from_bytes(t[8:], "little") | len(t) << 24 for t in short], dtype=np.uint64
-    )
-    ids = np.array([id_of[token] for token in short], dtype=np.uint64)
-    hashes = word_0 * np.uint64(MULTIPLIER_1) + key_1 * np.uint64(MULTIPLIER_2)
-    n_buckets = _table_size(len(short), BUCKET)
-    shift = np.uint64(64 - (n_buckets.bit_length() - 1))
-    first = (hashes >> shift).astype(np.int64)
-    second = (hashes * np.uint64(MULTIPLIER_1) >> shift).astype(np.int64)
-    records = np.zeros((n_buckets * BUCKET, 2), dtype=np.uint64)
-    slot = _place_in_two(first, second, n_buckets)
-    records[slot, 0] = word_0
-    records[slot, 1] = key_1 | ids << np.uint64(28) | np.uint64(NO_RECORD_ID << 46)
-    return records.reshape(n_buckets, BUCKET, 2)
-
-
-def hash_of_long(token: bytes) -> int:
-    """The 64-bit hash of a token that is in no short record."""
-    value = len(token) * MULTIPLIER_1 & _MASK_64
-    for i in range(0, len(token), 8):
-        word = int.from_bytes(token[i : i + 8], "little")
-        value = (value ^ word) * MULTIPLIER_2 & _MASK_64
-        value ^= value >> 32
-    return value
-
-
-def _long_slots(id_of: dict[bytes, int], short_length: int) -> np.ndarray:
-    long = [token for token in id_of if len(token) > short_length]
-    hashes = np.array([hash_of_long(token) for token in long], dtype=np.uint64)
-    ids = np.array([id_of[token] for token in long], dtype=np.uint64)
-    n_slots = _table_size(len(long), 1)
-    slots = np.full(n_slots, EMPTY_SLOT, dtype=np.uint64)
-    slots[_place(hashes, n_slots, 1)] = hashes << np.uint64(32) | ids
-    return slots
-
-
 def _scale(hashes: np.ndarray, n: int) -> np.ndarray:
     """The top bits of hashes as indices of n items."""
     return ((hashes >> np.uint64(32)) * np.uint64(n) >> np.uint64(32)).astype(np.int64)
 
 
 def _find_pilots(hashes: np.ndarray, n_places: int) -> tuple[np.ndarray, np.ndarray] | None:
-    """Pilots that give each of these hashes a place of its own, and these places; None: there are
-    no such pilots.
+    """Pilots that lead each of these hashes to a place of its own, and these places; None: there
+    are no such pilots.
 
     Hashes with the same top bits share a pilot, the first that leads all of them to places that are
     free. Those who share it with most others choose first.
     """
-    pilots = np.zeros(len(hashes) // PAIRS_PER_PILOT + 1, dtype=np.uint16)
+    pilots = np.zeros(len(hashes) // ITEMS_PER_PILOT + 1, dtype=np.uint16)
     place_of = np.empty(len(hashes), dtype=np.int64)
     is_free = np.ones(n_places, dtype=bool)
     group = _scale(hashes, len(pilots))
@@ -299,12 +206,60 @@ def _find_pilots(hashes: np.ndarray, n_places: int) -> tuple[np.ndarray, np.ndar
     return pilots, place_of
 
 
-def _pair_tables(pairs: list[tuple[int, int, int]]) -> Tables:
-    """A perfect hash table: each pair has a place of its own, and one look there decides.
+def _spread(hashes: np.ndarray) -> tuple[int, np.ndarray, np.ndarray]:
+    """How many places these hashes need, their pilots, and the place of each."""
+    n_places = int(len(hashes) / FILLED) + 1
+    while n_places <= 2 * len(hashes) + 2:
+        found = _find_pilots(hashes, n_places)
+        if found is not None:
+            return n_places, *found
+        n_places += n_places // 64 + 1
+    raise VocabularyError(
+        f"no hash table tells these {len(hashes)} tokens or merges apart; "
+        "the vocabulary was made so that their hashes collide"
+    )
 
-    Pairs of low ids are asked for far more often than others, so they lie together: less of the
-    table falls out of the processor's caches.
-    """
+
+def _short_tables(id_of: dict[bytes, int], short_length: int) -> Tables:
+    short = [token for token in id_of if len(token) <= short_length]
+    word_0 = np.array([int.from_bytes(t[:8], "little") for t in short], dtype=np.uint64)
+    key_1 = np.array(
+        [int.from_bytes(t[8:], "little") | len(t) << 24 for t in short], dtype=np.uint64
+    )
+    ids = np.array([id_of[token] for token in short], dtype=np.uint64)
+    hashes = word_0 * np.uint64(MULTIPLIER_1) + key_1 * np.uint64(MULTIPLIER_2)
+    n_places, pilots, place = _spread(hashes)
+    records = np.zeros((n_places, 2), dtype=np.uint64)
+    records[place, 0] = word_0
+    records[place, 1] = key_1 | ids << np.uint64(28) | np.uint64(NO_RECORD_ID << 46)
+    return {"short_records": records, "short_pilots": pilots}
+
+
+def hash_of_long(token: bytes) -> int:
+    """The 64-bit hash of a token that is in no short record."""
+    value = len(token) * MULTIPLIER_1 & _MASK_64
+    starts = list(range(0, len(token) - 8, 8))
+    # The last word ends where the token does.
+    for at in [*starts, max(len(token) - 8, 0)]:
+        word = int.from_bytes(token[at : at + 8], "little")
+        value = (value ^ word) * MULTIPLIER_2 & _MASK_64
+        value ^= value >> 32
+    return value
+
+
+def _long_tables(id_of: dict[bytes, int], short_length: int) -> Tables:
+    long = [token for token in id_of if len(token) > short_length]
+    hashes = np.array([hash_of_long(token) for token in long], dtype=np.uint64)
+    ids = np.array([id_of[token] for token in long], dtype=np.uint64)
+    n_places, pilots, place = _spread(hashes)
+    records = np.full(n_places, EMPTY, dtype=np.uint64)
+    records[place] = hashes << np.uint64(32) | ids
+    return {"long_records": records, "long_pilots": pilots}
+
+
+def _pair_tables(pairs: list[tuple[int, int, int]]) -> Tables:
+    """Pairs of low ids are asked for far more often than others, so they lie together: less of the
+    table falls out of the processor's caches."""
     left, right, merged = np.array(pairs, dtype=np.uint64).reshape(-1, 3).T
     keys = left << np.uint64(ID_BITS) | right
     regions = np.zeros((ID_BITS, 4), dtype=np.uint32)
@@ -314,11 +269,8 @@ def _pair_tables(pairs: list[tuple[int, int, int]]) -> Tables:
         lowest = 2**highest_bit if highest_bit > LOWEST_REGION else 0
         here = ((left | right) >= lowest) & ((left | right) < 2 * 2**highest_bit)
         hashes = keys[here] * np.uint64(MULTIPLIER_1)
-        n_places = int(len(hashes) / FILLED) + 1
-        while (found := _find_pilots(hashes, n_places)) is None:
-            n_places += n_places // 64 + 1
-        its_pilots, place = found
-        its_records = np.full(n_places, EMPTY_SLOT, dtype=np.uint64)
+        n_places, its_pilots, place = _spread(hashes)
+        its_records = np.full(n_places, EMPTY, dtype=np.uint64)
         its_records[place] = keys[here] << np.uint64(ID_BITS) | merged[here]
         regions[highest_bit, 0] = sum(len(table) for table in records)
         regions[highest_bit, 1] = n_places

@@ -6,7 +6,7 @@ import pytest
 import harmony
 from harmony import rank_tables
 from harmony.rank_tables import (
-    EMPTY_SLOT,
+    EMPTY,
     ID_BITS,
     LOWEST_REGION,
     MULTIPLIER_1,
@@ -24,7 +24,7 @@ def tables():
 
 def merges_of(tables) -> dict[tuple[int, int], int]:
     records = tables["pair_records"]
-    used = [int(record) for record in records[records != np.uint64(EMPTY_SLOT)]]
+    used = [int(record) for record in records[records != np.uint64(EMPTY)]]
     return {divmod(record >> ID_BITS, IDS): record % IDS for record in used}
 
 
@@ -46,7 +46,7 @@ def test_every_merge_of_o200k_has_a_record(tables):
 
 def test_every_record_is_where_its_pair_is_looked_for(tables):
     records = tables["pair_records"]
-    for place in np.flatnonzero(records != np.uint64(EMPTY_SLOT))[::7].tolist():
+    for place in np.flatnonzero(records != np.uint64(EMPTY))[::7].tolist():
         left, right = divmod(int(records[place]) >> ID_BITS, IDS)
         assert place_of(tables, left, right) == place
 
@@ -79,4 +79,4 @@ def test_the_table_grows_until_pilots_are_found(monkeypatch):
     assert sizes[1] > sizes[0]
     assert merges_of(tables) == {(97, 98): 256, (256, 99): 257}
     for left, right in merges_of(tables):
-        assert tables["pair_records"][place_of(tables, left, right)] != np.uint64(EMPTY_SLOT)
+        assert tables["pair_records"][place_of(tables, left, right)] != np.uint64(EMPTY)
