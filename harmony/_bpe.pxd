@@ -59,8 +59,7 @@ cdef struct Tables:
     size_t longest                      # bytes of the longest token
     size_t longest_short                # bytes of the longest that short_records may hold
     const uint32_t* byte_ids            # 256
-    const uint32_t* byte_pairs          # 65536
-    const uint32_t* border_ranks        # 65536
+    const uint32_t* byte_pairs          # 65536 of two
     const uint64_t* short_records       # of two words each
     const uint16_t* short_pilots
     Region short_region

@@ -206,7 +206,7 @@ cdef void begin_merging(
 
     Two bytes are merged here if that comes before any merge which could take one of them away:
     every such merge makes a token that holds the border to the byte before or behind the two, and
-    `border_ranks` knows the first of these tokens. No byte is in two such pairs.
+    `byte_pairs` knows the rank of the first of these tokens. No byte is in two such pairs.
 
         piece   w  o  r  d  s
         pairs     wo or rd ds       or is merged if it comes before wo, rd and all longer tokens
@@ -235,9 +235,9 @@ cdef void begin_merging(
     for i in range(n_bytes, n_bytes + 3):
         borders[i] = NO_ID
     for i in range(1, n_bytes):
-        key = <size_t>piece[i - 1] << 8 | piece[i]
-        pairs[i] = u32_at(t.byte_pairs, key, 65536)
-        borders[i] = u32_at(t.border_ranks, key, 65536)
+        key = (<size_t>piece[i - 1] << 8 | piece[i]) * 2
+        pairs[i] = u32_at(t.byte_pairs, key, 2 * 65536)
+        borders[i] = u32_at(t.byte_pairs, key + 1, 2 * 65536)
         highest |= piece[i - 1]
     for i in range(n_bytes):
         # What is merged is hard to guess, here and below: no branch depends on it.
@@ -800,6 +800,7 @@ cdef class RankTables:
         cdef Tables* t = &self.tables
         cdef const uint8_t[::1] token_bytes = arrays["token_bytes"]
         cdef const uint8_t[::1] short_tokens
+        cdef const uint32_t[::1] byte_pairs
         cdef const uint64_t[::1] short_records, long_records, pair_records
         cdef const uint16_t[::1] short_pilots, long_pilots, pair_pilots
         cdef const uint64_t[::1] cut_filter
@@ -823,8 +824,10 @@ cdef class RankTables:
         short_tokens = arrays["short_tokens"].reshape(-1)
         t.short_tokens = &short_tokens[0]
         t.byte_ids = u32_pointer(arrays, "byte_ids", 256)
-        t.byte_pairs = u32_pointer(arrays, "byte_pairs", 65536)
-        t.border_ranks = u32_pointer(arrays, "border_ranks", 65536)
+        if arrays["byte_pairs"].shape != (65536, 2):
+            raise VocabularyError("table byte_pairs does not have 65536 records of 2 numbers")
+        byte_pairs = arrays["byte_pairs"].reshape(-1)
+        t.byte_pairs = &byte_pairs[0]
         short_records, short_pilots = arrays["short_records"].reshape(-1), arrays["short_pilots"]
         t.short_records, t.short_pilots = &short_records[0], &short_pilots[0]
         read_region(&t.short_region, whole(arrays, "short"), "short", arrays)

@@ -19,9 +19,9 @@ token_starts    uint32 [n_ids + 1]         token i is token_bytes[starts[i]:star
 short_tokens    uint8 [n_ids, 16]          the bytes of token i, then zeros, its length last; 255
                                            there if it has more than 15 bytes
 byte_ids        uint32 [256]               id of each single byte
-byte_pairs      uint32 [65536]             id of the two-byte token (first << 8 | second), or NO_ID
-border_ranks    uint32 [65536]             rank of the first token that holds these two bytes next
-                                           to each other (first << 8 | second), or NO_ID
+byte_pairs      uint32 [65536, 2]          by two bytes (first << 8 | second): id of the token that
+                                           they are, or NO_ID; rank of the first token that holds
+                                           them next to each other, or NO_ID
 short_records   uint64 [places, 2]         tokens of at most 11 bytes: (bytes 0-7 little-endian),
                                            (bytes 8-10 | length << 24 | id << 28 | ~0 << 46);
                                            0, 0: empty. None at all if ids need over 18 bits
@@ -114,8 +114,7 @@ def build_rank_tables(
         "token_starts": starts,
         "short_tokens": _short_tokens(tokens),
         "byte_ids": np.array([id_of[bytes([b])] for b in range(256)], dtype=np.uint32),
-        "byte_pairs": _byte_pairs(id_of),
-        "border_ranks": _border_ranks(tokens),
+        "byte_pairs": _byte_pairs(tokens),
     }
     tables.update(_short_tables(id_of, short_length))
     tables.update(_long_tables(id_of, short_length))
@@ -147,22 +146,17 @@ def _short_tokens(tokens: Sequence[bytes]) -> np.ndarray:
     return np.frombuffer(records, dtype=np.uint8).reshape(-1, 16)
 
 
-def _byte_pairs(id_of: dict[bytes, int]) -> np.ndarray:
-    ids = np.full(65536, NO_ID, dtype=np.uint32)
-    for token, i in id_of.items():
+def _byte_pairs(tokens: Sequence[bytes]) -> np.ndarray:
+    pairs = np.full((65536, 2), NO_ID, dtype=np.uint32)
+    for i, token in enumerate(tokens):
         if len(token) == 2:
-            ids[token[0] << 8 | token[1]] = i
-    return ids
-
-
-def _border_ranks(tokens: Sequence[bytes]) -> np.ndarray:
-    ranks = np.full(65536, NO_ID, dtype=np.uint32)
+            pairs[token[0] << 8 | token[1], 0] = i
     content = np.frombuffer(b"".join(tokens), dtype=np.uint8).astype(np.uint16)
     ids = np.repeat(np.arange(len(tokens), dtype=np.uint32), [len(token) for token in tokens])
     within = ids[1:] == ids[:-1]
     # From the last rank to the first: what is written last stays.
-    ranks[(content[:-1] << 8 | content[1:])[within][::-1]] = ids[1:][within][::-1]
-    return ranks
+    pairs[(content[:-1] << 8 | content[1:])[within][::-1], 1] = ids[1:][within][::-1]
+    return pairs
 
 
 def _scale(hashes: np.ndarray, n: int) -> np.ndarray:
