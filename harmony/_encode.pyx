@@ -7,10 +7,9 @@ kilobytes at a time:
     2. Each is looked up in a cache of short segments. No branch depends on what is found: the
        record that was met goes into `values`, found or not, and the number of the segment onto a
        list if not (`look_up` of _simd.h).
-    3. Those on the list are looked up in the vocabulary, then in a cache of spellings, and merged
-       if they are in neither. What a look-up needs is asked for while others are under way, and
-       the merging of one begins before that of the one before it ends (`encode_segments`,
-       `resolve`).
+    3. Those on the list are looked up in the vocabulary, then in a cache of spellings, and merged,
+       many together, if they are in neither. What a look-up needs is asked for while others are
+       under way (`encode_segments`, `resolve`, `merge_missed`).
     4. The ids of all are written, one or two for each record (`emit`).
 
 Both caches have a fixed size, and a new entry takes the place of an old one: hostile text can only
@@ -323,8 +322,8 @@ cdef uint32_t add_to_merging(const Tables* t, Context* c, Missed* missed) noexce
 cdef Status merge_missed(
     const Tables* t, Context* c, const uint32_t* unknown, size_t n_unknown,
 ) noexcept nogil:
-    """Find the ids of these missed segments, which nothing knows; those that `c.merging` has are in
-    there in this order, and the first of `ids` of each says where."""
+    """Find the ids of these missed segments, which nothing knows. Of those that `c.merging` has, the
+    first of `ids` says where."""
     cdef Sink* sink = &c.more_ids
     cdef Status status
     cdef Missed* missed
