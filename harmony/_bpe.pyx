@@ -221,12 +221,17 @@ cdef void begin_merging(
     cdef Lanes* lanes = &m.pieces[m.n]
     cdef uint32_t pairs[SHORT_PIECE + 1]        # of the bytes before and at each index
     cdef uint32_t borders[SHORT_PIECE + 3]
-    cdef uint32_t tokens[SHORT_PIECE]           # those that start at each index
+    cdef uint32_t characters[SHORT_PIECE]       # of three bytes, where `three` says so
     cdef uint64_t starts = (<uint64_t>1 << n_bytes) - 1
-    cdef uint64_t two = 0                       # where tokens of two bytes start
+    cdef uint64_t seconds = 0                   # second bytes of merged pairs
+    cdef uint64_t three = 0                     # first bytes of merged characters
     cdef uint64_t alone, known
     cdef uint32_t left, token, place, is_known
-    cdef uint8_t highest = piece[n_bytes - 1]
+    cdef uint32_t pair = NO_ID
+    cdef uint32_t border = NO_ID
+    cdef uint32_t border_before = NO_ID
+    cdef uint32_t pair_before
+    cdef uint8_t highest = piece[0]
     cdef size_t lane = 0
     cdef size_t i, key
     cdef bint is_merged
@@ -236,25 +241,27 @@ cdef void begin_merging(
         borders[i] = NO_ID
     for i in range(1, n_bytes):
         key = (<size_t>piece[i - 1] << 8 | piece[i]) * 2
-        pairs[i] = u32_at(t.byte_pairs, key, 2 * 65536)
-        borders[i] = u32_at(t.byte_pairs, key + 1, 2 * 65536)
-        highest |= piece[i - 1]
-    for i in range(n_bytes):
+        pair_before = pair
+        pairs[i] = pair = u32_at(t.byte_pairs, key, 2 * 65536)
+        key = u32_at(t.byte_pairs, key + 1, 2 * 65536)
         # What is merged is hard to guess, here and below: no branch depends on it.
-        is_merged = (pairs[i + 1] < borders[i]) & (pairs[i + 1] < borders[i + 2])
-        two |= <uint64_t>is_merged << i
-        token = u32_at(t.byte_ids, piece[i], 256)
-        tokens[i] = pairs[i + 1] if is_merged else token
-    starts &= ~(two << 1)
-    alone = starts & ~two
+        is_merged = (pair_before < border_before) & (pair_before < key)
+        seconds |= <uint64_t>is_merged << (i - 1)
+        border_before = border
+        borders[i] = border = <uint32_t>key
+        highest = max(highest, piece[i])
+    is_merged = pair < border_before
+    seconds |= <uint64_t>is_merged << (n_bytes - 1)
+    starts &= ~seconds
     if highest >= 0xE0:
         for i in range(n_bytes):
             token = character_at(t, piece, n_bytes, i)
             if token < borders[i] and token < borders[i + 3]:
-                tokens[i] = token
-                starts &= ~(<uint64_t>6 << i)
-                alone &= ~(<uint64_t>7 << i)
+                characters[i] = token
+                three |= <uint64_t>1 << i
+        starts &= ~(three << 1 | three << 2)
     # Where a byte follows a byte, it is known what they make; where nothing is before, too.
+    alone = starts & ~(seconds >> 1 | three)
     known = alone & alone << 1 | 1
     lanes.piece = piece
     lanes.n_bytes = <uint32_t>n_bytes
@@ -266,7 +273,10 @@ cdef void begin_merging(
     while starts:
         i = lowest_bit(starts)
         starts &= starts - 1
-        token = tokens[i]
+        token = u32_at(t.byte_ids, piece[i], 256)
+        token = pairs[i + 1] if seconds >> 1 >> i & 1 else token
+        if three >> i & 1:
+            token = characters[i]
         place = place_of_pair(t, left, token)
         prefetch(t.pair_records + place)
         m.wanted_places[m.n_wanted] = place
