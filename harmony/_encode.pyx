@@ -322,8 +322,8 @@ cdef uint32_t add_to_merging(const Tables* t, Context* c, Missed* missed) noexce
 cdef Status merge_missed(
     const Tables* t, Context* c, const uint32_t* unknown, size_t n_unknown,
 ) noexcept nogil:
-    """Find the ids of these missed segments, which nothing knows. Of those that `c.merging` has, the
-    first of `ids` says where."""
+    """Find the ids of these missed segments, which nothing knows. Of those that `c.merging` has,
+    the first of `ids` says where."""
     cdef Sink* sink = &c.more_ids
     cdef Status status
     cdef Missed* missed

@@ -203,11 +203,11 @@ def _find_pilots(hashes: np.ndarray, n_places: int) -> tuple[np.ndarray, np.ndar
 def _spread(hashes: np.ndarray) -> tuple[int, np.ndarray, np.ndarray]:
     """How many places these hashes need, their pilots, and the place of each."""
     n_places = int(len(hashes) / FILLED) + 1
-    while n_places <= 2 * len(hashes) + 2:
+    while len(np.unique(hashes)) == len(hashes) and n_places <= 2 * len(hashes) + 2:
         found = _find_pilots(hashes, n_places)
         if found is not None:
             return n_places, *found
-        n_places += n_places // 64 + 1
+        n_places += n_places // 8 + 1
     raise VocabularyError(
         f"no hash table tells these {len(hashes)} tokens or merges apart; "
         "the vocabulary was made so that their hashes collide"

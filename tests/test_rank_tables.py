@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import harmony
-from harmony import rank_tables
+from harmony import VocabularyError, rank_tables
 from harmony.rank_tables import (
     EMPTY,
     ID_BITS,
@@ -80,3 +80,14 @@ def test_the_table_grows_until_pilots_are_found(monkeypatch):
     assert merges_of(tables) == {(97, 98): 256, (256, 99): 257}
     for left, right in merges_of(tables):
         assert tables["pair_records"][place_of(tables, left, right)] != np.uint64(EMPTY)
+
+
+def test_tokens_made_to_have_the_same_hash_are_refused():
+    """9 bytes each: what the last byte adds to the hash, the first eight take away."""
+    undo = pow(MULTIPLIER_1, -1, 2**64)
+    first_eight = int.from_bytes(b"harmony ", "little")
+    other = (first_eight - MULTIPLIER_2 * undo) % 2**64
+    tokens = [b"harmony a", other.to_bytes(8, "little") + b"b"]
+    with pytest.raises(VocabularyError, match="hashes collide"):
+        build_rank_tables([bytes([i]) for i in range(256)] + tokens)
+    assert build_rank_tables([bytes([i]) for i in range(256)] + tokens[:1])
