@@ -19,8 +19,6 @@ higher rank than its halves. Then a sequence of tokens is the encoding of its te
 each adjacent pair is, and `is_valid_pair` decides that for two tokens alone.
 """
 
-import numpy
-
 cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
@@ -756,10 +754,9 @@ cdef const uint32_t* u32_pointer(dict arrays, str name, Py_ssize_t length) excep
     return &view[0] if view.shape[0] else NULL
 
 
-cdef int read_region(Region* region, const uint32_t[::1] row, str name, dict arrays) except -1:
+cdef int read_region(Region* region, row, str name, dict arrays) except -1:
     """A region (first place, places, first pilot, pilots) of a hash table, if it lies inside it."""
-    region.first_place, region.n_places = row[0], row[1]
-    region.first_pilot, region.n_pilots = row[2], row[3]
+    region.first_place, region.n_places, region.first_pilot, region.n_pilots = row
     if not (region.n_places and region.n_pilots
             and <uint64_t>region.first_place + region.n_places <= len(arrays[name + "_records"])
             and <uint64_t>region.first_pilot + region.n_pilots <= len(arrays[name + "_pilots"])):
@@ -767,10 +764,9 @@ cdef int read_region(Region* region, const uint32_t[::1] row, str name, dict arr
     return 0
 
 
-cdef object whole(dict arrays, str name):
+cdef tuple whole(dict arrays, str name):
     """The region of a hash table that has only one."""
-    sizes = [0, len(arrays[name + "_records"]), 0, len(arrays[name + "_pilots"])]
-    return numpy.array(sizes, dtype=numpy.uint32)
+    return 0, len(arrays[name + "_records"]), 0, len(arrays[name + "_pilots"])
 
 
 cdef int check_items(const Tables* t) except -1:

@@ -347,21 +347,21 @@ cdef class Codec:
 
     def encode_list(self, text, specials=None, piece_ends=None):
         """Ids of `text` as a list of int. For the other arguments see `encode_into`."""
-        return ids_as_list(self, text, specials, piece_ends, None)
+        return ids_of(self, text, specials, piece_ends, None, True)
 
     def encode_array(self, text, specials=None, piece_ends=None):
         """The same as a uint32 array."""
-        return ids_as_array(self, text, specials, piece_ends, None)
+        return ids_of(self, text, specials, piece_ends, None, False)
 
     # The same for most calls there are: one argument costs less than four.
 
     def list_at_once(self, text):
         """Ids of `text` as a list of int; None if it may hold special tokens."""
-        return None if self.marker is None else ids_as_list(self, text, None, None, self.marker)
+        return None if self.marker is None else ids_of(self, text, None, None, self.marker, True)
 
     def array_at_once(self, text):
         """The same as a uint32 array."""
-        return None if self.marker is None else ids_as_array(self, text, None, None, self.marker)
+        return None if self.marker is None else ids_of(self, text, None, None, self.marker, False)
 
     def count(self, text, specials=None, piece_ends=None):
         """Number of ids of `text`."""
@@ -613,29 +613,16 @@ cdef bint encode_into(
         free(spans)
 
 
-cdef list ids_as_list(Codec codec, text, specials, piece_ends, bytes unless):
-    """Ids of `text`, or None if `encode_into`, which says what the arguments are, did nothing."""
+cdef object ids_of(Codec codec, text, specials, piece_ends, bytes unless, bint as_list):
+    """Ids of `text`, as a list of int or a uint32 array; None if `encode_into`, which says what the
+    arguments are, did nothing."""
     cdef uint32_t stack_ids[STACK_IDS]
     cdef Sink sink
     start_sink(&sink, stack_ids)
     try:
         if not encode_into(codec, text, specials, piece_ends, unless, &sink):
             return None
-        return list_of(sink.ids, sink.n_ids)
-    finally:
-        if sink.on_heap:
-            free(sink.ids)
-
-
-cdef object ids_as_array(Codec codec, text, specials, piece_ends, bytes unless):
-    """The same as a uint32 array."""
-    cdef uint32_t stack_ids[STACK_IDS]
-    cdef Sink sink
-    start_sink(&sink, stack_ids)
-    try:
-        if not encode_into(codec, text, specials, piece_ends, unless, &sink):
-            return None
-        return array_of(&sink)
+        return list_of(sink.ids, sink.n_ids) if as_list else array_of(&sink)
     finally:
         if sink.on_heap:
             free(sink.ids)

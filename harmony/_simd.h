@@ -724,6 +724,7 @@ AVX512 static uint8_t *utf8_of_ucs4_avx512(const uint32_t *text, size_t n, uint8
     return utf8_of_ucs4_portable(text + i, n - i, utf8);
 }
 
+/* Look-ups in 512 bits took longer: eight hashes stored at once are read back one by one. */
 static const Tier avx512_tier = {
     classify_avx512, find_cjk_avx512, find_letters_avx512,
     write_ends_avx512, make_keys_avx2, look_up_avx2, write_ids_avx512,

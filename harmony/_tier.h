@@ -1,5 +1,5 @@
-/* What the encoder's loops over segments work on, and the loops that are worth a processor's own
- * instructions (_simd.h has them). */
+/* What the encoder's loops over segments and merges work on, and the loops that are worth a
+ * processor's own instructions (_simd.h has them). */
 #pragma once
 #include "_memory.h"
 

@@ -203,7 +203,9 @@ def _find_pilots(hashes: np.ndarray, n_places: int) -> tuple[np.ndarray, np.ndar
 def _spread(hashes: np.ndarray) -> tuple[int, np.ndarray, np.ndarray]:
     """How many places these hashes need, their pilots, and the place of each."""
     n_places = int(len(hashes) / FILLED) + 1
-    while len(np.unique(hashes)) == len(hashes) and n_places <= 2 * len(hashes) + 2:
+    # Equal hashes have the same place, whatever the pilot.
+    most_places = 2 * len(hashes) + 2 if len(np.unique(hashes)) == len(hashes) else 0
+    while n_places <= most_places:
         found = _find_pilots(hashes, n_places)
         if found is not None:
             return n_places, *found
