@@ -94,7 +94,7 @@ cdef struct Context:
     Spellings* spellings
     int record_shift
     uint64_t n_spellings
-    Py_ssize_t ends[SEGMENTS_AT_ONCE + SLACK]
+    Py_ssize_t borders[1 + SEGMENTS_AT_ONCE + SLACK]    # of segments, from the start of the first on
     Keys keys
     uint64_t values[SEGMENTS_AT_ONCE + SLACK]
     uint32_t missed_segments[SEGMENTS_AT_ONCE + SLACK]
@@ -109,17 +109,10 @@ cdef struct Context:
     unsigned int generation
 
 
-cdef inline Py_ssize_t start_of(
-    const Context* c, Py_ssize_t segment, Py_ssize_t start,
-) noexcept nogil:
-    """Where a segment starts; `start`: where the first one does."""
-    return c.ends[segment - 1] if segment else start
-
-
 cdef void make_keys(
-    Context* c, const Text* text, Py_ssize_t start, size_t first, size_t stop,
+    Context* c, const Text* text, size_t first, size_t stop,
 ) noexcept nogil:
-    """Fill `c.keys` for segments first ... stop; `start`: where segment 0 starts."""
+    """Fill `c.keys` for segments first ... stop."""
     # Segments that begin behind this place are read from a copy that zeros follow.
     cdef Py_ssize_t last_safe = text.n_bytes - KEY_BYTES
     cdef Py_ssize_t copied_from = max(last_safe, 0)
@@ -127,21 +120,20 @@ cdef void make_keys(
     cdef size_t safe = stop
     cdef Py_ssize_t at
     cdef Key key
-    while safe > first and start_of(c, safe - 1, start) > last_safe:
+    while safe > first and c.borders[safe - 1] > last_safe:
         safe -= 1
-    tier.make_keys(c.records, c.record_shift, text.bytes, text.n_bytes, start_of(c, first, start),
-                   c.ends, first, safe, &c.keys)
+    tier.make_keys(c.records, c.record_shift, text.bytes, c.borders, first, safe, &c.keys)
     if safe == stop:
         return
     memset(copy, 0, sizeof(copy))
     memcpy(copy, text.bytes + copied_from, text.n_bytes - copied_from)
     for first in range(safe, stop):
-        at = start_of(c, first, start)
+        at = c.borders[first]
         check_index(at - copied_from, KEY_BYTES, "the last bytes of a text")
-        make_key(copy + (at - copied_from), c.ends[first] - at, &key)
+        make_key(copy + (at - copied_from), c.borders[first + 1] - at, &key)
         c.keys.words_0[first] = key.word_0
         c.keys.words_1[first] = key.word_1
-        c.keys.hashes[first] = key.hash
+        c.keys.offsets[first] = (key.hash >> c.record_shift) * sizeof(Record)
 
 
 cdef inline void ask_for_spellings(const Tables* t, Context* c, Missed* missed) noexcept nogil:
@@ -156,10 +148,9 @@ cdef inline void ask_for_spellings(const Tables* t, Context* c, Missed* missed) 
 
 
 cdef Status encode_segments(
-    const Tables* t, Context* c, const Text* text, Py_ssize_t start, Py_ssize_t n_segments,
-    Sink* sink,
+    const Tables* t, Context* c, const Text* text, Py_ssize_t n_segments, Sink* sink,
 ) noexcept nogil:
-    """Append the ids of the segments from `start` on that `c.ends` ends."""
+    """Append the ids of the segments that `c.borders` are the borders of."""
     cdef size_t n_missed = 0
     cdef size_t first = 0
     cdef size_t stop, i
@@ -169,22 +160,22 @@ cdef Status encode_segments(
     count_steps(n_segments)
     while first < <size_t>n_segments:
         stop = min(first + ASKED_AT_ONCE, <size_t>n_segments)
-        make_keys(c, text, start, first, stop)
-        n_missed += tier.look_up(c.records, c.record_shift, &c.keys, first, stop, c.values,
+        make_keys(c, text, first, stop)
+        n_missed += tier.look_up(c.records, &c.keys, first, stop, c.values,
                                  c.missed_segments + n_missed)
         first = stop
     c.more_ids.n_ids = 0
     for i in range(n_missed):
         missed = &c.missed[i]
         k = c.missed_segments[i]
-        at = start_of(c, k, start)
+        at = c.borders[k]
         missed.segment = <uint32_t>k
         missed.bytes = text.bytes + at
-        missed.n_bytes = c.ends[k] - at
+        missed.n_bytes = c.borders[k + 1] - at
         missed.n_readable = text.n_bytes - at
         missed.key.word_0 = c.keys.words_0[k]
         missed.key.word_1 = c.keys.words_1[k]
-        missed.key.hash = c.keys.hashes[k]
+        missed.key.hash = missed.key.word_0 * MULTIPLIER_1 + missed.key.word_1 * MULTIPLIER_2
         if missed.n_bytes <= t.longest_short:
             missed.place = place_of_short(t, &missed.key)
             prefetch(t.short_records + 2 * <size_t>missed.place)
@@ -451,25 +442,27 @@ cdef Status encode_stretch(
     Py_ssize_t* next_given, Sink* sink,
 ) noexcept nogil:
     """Append the ids of text[start:stop], which holds no special token, as a text of its own."""
+    cdef Py_ssize_t* ends = c.borders + 1
     cdef Py_ssize_t n_ends
     cdef Status status
     while start < stop:
+        c.borders[0] = start
         if text.piece_ends:
             n_ends = 0
             while (n_ends < SEGMENTS_AT_ONCE and next_given[0] < text.n_piece_ends
                    and text.piece_ends[next_given[0]] <= stop):
-                c.ends[n_ends] = text.piece_ends[next_given[0]]
+                ends[n_ends] = text.piece_ends[next_given[0]]
                 next_given[0] += 1
                 n_ends += 1
             if n_ends == 0:
                 return BAD_TABLES       # the face gives ends that cover every stretch
         else:
             n_ends = next_segment_ends(
-                t.cut_filter, text.bytes, stop, start, c.ends, SEGMENTS_AT_ONCE)
-        status = encode_segments(t, c, text, start, n_ends, sink)
+                t.cut_filter, text.bytes, stop, start, ends, SEGMENTS_AT_ONCE)
+        status = encode_segments(t, c, text, n_ends, sink)
         if status != OK:
             return status
-        start = c.ends[n_ends - 1]
+        start = ends[n_ends - 1]
         if start < stop and must_stop(sink):
             return INTERRUPTED
     return OK

@@ -28,7 +28,7 @@ cdef extern from "_tier.h" nogil:
     ctypedef struct Keys:
         uint64_t* words_0
         uint64_t* words_1
-        uint64_t* hashes
+        uint64_t* offsets
     ctypedef struct Lanes:
         uint32_t* ids
         uint32_t* ranks
@@ -42,11 +42,10 @@ cdef extern from "_tier.h" nogil:
         void find_letters(const uint8_t* bytes, LetterMasks* letters) noexcept nogil
         size_t write_ends(uint64_t bits, Py_ssize_t base, Py_ssize_t* ends) noexcept nogil
         void make_keys(
-            const Record* records, int shift, const uint8_t* text, size_t n_readable,
-            Py_ssize_t start, const Py_ssize_t* ends, size_t first, size_t stop,
-            Keys* keys) noexcept nogil
+            const Record* records, int shift, const uint8_t* text, const Py_ssize_t* borders,
+            size_t first, size_t stop, Keys* keys) noexcept nogil
         size_t look_up(
-            const Record* records, int shift, const Keys* keys, size_t first, size_t stop,
+            const Record* records, const Keys* keys, size_t first, size_t stop,
             uint64_t* values, uint32_t* missed) noexcept nogil
         uint32_t* write_ids(const uint64_t* values, size_t n, uint32_t* ids) noexcept nogil
         size_t find_merges(

@@ -75,25 +75,25 @@ static size_t write_ends_portable(uint64_t bits, ptrdiff_t base, ptrdiff_t *ends
 }
 
 static void make_keys_portable(const Record *records, int shift, const uint8_t *text,
-                               size_t n_readable, ptrdiff_t start, const ptrdiff_t *ends,
-                               size_t first, size_t stop, Keys *keys) {
-    (void)n_readable;
+                               const ptrdiff_t *borders, size_t first, size_t stop, Keys *keys) {
     for (size_t i = first; i < stop; i++) {
         Key key;
-        make_key(text + start, ends[i] - start, &key);
-        prefetch(records + (key.hash >> shift));
+        make_key(text + borders[i], borders[i + 1] - borders[i], &key);
+        const Record *record = records + (key.hash >> shift);
+        prefetch(record);
         keys->words_0[i] = key.word_0;
         keys->words_1[i] = key.word_1;
-        keys->hashes[i] = key.hash;
-        start = ends[i];
+        keys->offsets[i] = (const uint8_t *)record - (const uint8_t *)records;
     }
 }
 
-static size_t look_up_portable(const Record *records, int shift, const Keys *keys, size_t first,
-                               size_t stop, uint64_t *values, uint32_t *missed) {
+#define RECORD_AT(offset) ((const Record *)((const uint8_t *)records + (offset)))
+
+static size_t look_up_portable(const Record *records, const Keys *keys, size_t first, size_t stop,
+                               uint64_t *values, uint32_t *missed) {
     size_t n_missed = 0;
     for (size_t i = first; i < stop; i++) {
-        const Record *record = records + (keys->hashes[i] >> shift);
+        const Record *record = RECORD_AT(keys->offsets[i]);
         values[i] = record->word_1;
         /* No branch depends on what is found: the number is written, and counted if it is missed. */
         missed[n_missed] = (uint32_t)i;
@@ -360,20 +360,19 @@ AVX2 static inline Quad load_quad(const void *a, const void *b, const void *c, c
 }
 
 AVX2 static void make_keys_avx2(const Record *records, int shift, const uint8_t *text,
-                                size_t n_readable, ptrdiff_t start, const ptrdiff_t *ends,
-                                size_t first, size_t stop, Keys *keys) {
+                                const ptrdiff_t *borders, size_t first, size_t stop, Keys *keys) {
     const __m256i ones = _mm256_set1_epi64x(-1);
     const __m256i low_1 = _mm256_set1_epi64x(MULTIPLIER_1 & 0xFFFFFFFF);
     const __m256i high_1 = _mm256_set1_epi64x(MULTIPLIER_1 >> 32);
     const __m256i low_2 = _mm256_set1_epi64x(MULTIPLIER_2 & 0xFFFFFFFF);
     const __m256i high_2 = _mm256_set1_epi64x(MULTIPLIER_2 >> 32);
+    const __m128i right = _mm_cvtsi32_si128(shift);
     size_t i = first;
     for (; i + 4 <= stop; i += 4) {
-        __m256i stops = _mm256_loadu_si256((const __m256i *)(ends + i));
-        __m256i starts = _mm256_blend_epi32(_mm256_permute4x64_epi64(stops, 0x90),
-                                            _mm256_set1_epi64x(start), 3);
-        Quad quad = load_quad(text + start, text + ends[i], text + ends[i + 1], text + ends[i + 2]);
-        start = ends[i + 3];
+        const ptrdiff_t *start = borders + i;
+        __m256i starts = _mm256_loadu_si256((const __m256i *)start);
+        __m256i stops = _mm256_loadu_si256((const __m256i *)(start + 1));
+        Quad quad = load_quad(text + start[0], text + start[1], text + start[2], text + start[3]);
         /* A shift by 64 or more leaves nothing. */
         __m256i lengths = _mm256_sub_epi64(stops, starts);
         __m256i rest = _mm256_subs_epu16(lengths, _mm256_set1_epi64x(8));
@@ -393,22 +392,24 @@ AVX2 static void make_keys_avx2(const Record *records, int shift, const uint8_t 
             _mm256_add_epi64(_mm256_mul_epu32(low, low_1), _mm256_mul_epu32(high, low_2)));
         _mm256_storeu_si256((__m256i *)(keys->words_0 + i), low);
         _mm256_storeu_si256((__m256i *)(keys->words_1 + i), high);
-        _mm256_storeu_si256((__m256i *)(keys->hashes + i), hash);
-        for (int k = 0; k < 4; k++) prefetch(records + (keys->hashes[i + k] >> shift));
+        uint64_t *offsets = keys->offsets + i;
+        _mm256_storeu_si256((__m256i *)offsets,
+                            _mm256_slli_epi64(_mm256_srl_epi64(hash, right), 4));
+        for (int k = 0; k < 4; k++) prefetch(RECORD_AT(offsets[k]));
     }
-    make_keys_portable(records, shift, text, n_readable, start, ends, i, stop, keys);
+    make_keys_portable(records, shift, text, borders, i, stop, keys);
 }
 
-AVX2 static size_t look_up_avx2(const Record *records, int shift, const Keys *keys, size_t first,
-                                size_t stop, uint64_t *values, uint32_t *missed) {
+AVX2 static size_t look_up_avx2(const Record *records, const Keys *keys, size_t first, size_t stop,
+                                uint64_t *values, uint32_t *missed) {
     const __m256i key_bits = _mm256_set1_epi64x(RECORD_KEY);
     const __m128i numbers = _mm_set_epi32(3, 2, 1, 0);
     size_t n_missed = 0;
     size_t i = first;
     for (; i + 4 <= stop; i += 4) {
-        const uint64_t *hash = keys->hashes + i;
-        Quad found = load_quad(records + (hash[0] >> shift), records + (hash[1] >> shift),
-                               records + (hash[2] >> shift), records + (hash[3] >> shift));
+        const uint64_t *offsets = keys->offsets + i;
+        Quad found = load_quad(RECORD_AT(offsets[0]), RECORD_AT(offsets[1]),
+                               RECORD_AT(offsets[2]), RECORD_AT(offsets[3]));
         _mm256_storeu_si256((__m256i *)(values + i), found.words_1);
         __m256i low = _mm256_loadu_si256((const __m256i *)(keys->words_0 + i));
         __m256i high = _mm256_loadu_si256((const __m256i *)(keys->words_1 + i));
@@ -421,7 +422,7 @@ AVX2 static size_t look_up_avx2(const Record *records, int shift, const Keys *ke
         _mm_storeu_si128((__m128i *)(missed + n_missed), _mm_shuffle_epi8(four, order));
         n_missed += _mm_popcnt_u32(is_missed);
     }
-    return n_missed + look_up_portable(records, shift, keys, i, stop, values, missed + n_missed);
+    return n_missed + look_up_portable(records, keys, i, stop, values, missed + n_missed);
 }
 
 AVX2 static size_t find_merges_avx2(const Lanes *pieces, uint8_t *open, size_t n, uint8_t *lanes) {

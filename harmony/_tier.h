@@ -50,11 +50,12 @@ enum {
     UTF8_SLACK = 64             /* the same for bytes of UTF-8 */
 };
 
-/* Keys of many segments; of those of more than 11 bytes, something that no record has. */
+/* Keys of many segments; of those of more than 11 bytes, something that no record has. And where the
+ * record of each may be, in bytes from the first one. */
 typedef struct {
     uint64_t words_0[SEGMENTS_AT_ONCE + SLACK];
     uint64_t words_1[SEGMENTS_AT_ONCE + SLACK];
-    uint64_t hashes[SEGMENTS_AT_ONCE + SLACK];
+    uint64_t offsets[SEGMENTS_AT_ONCE + SLACK];
 } Keys;
 
 /* Bit i stands for byte i. What is in none of the first seven is ASCII of class OTHER. */
@@ -120,15 +121,14 @@ typedef struct {
     /* Bits -> positions: `base` + that of each bit that is set; returns how many. */
     size_t (*write_ends)(uint64_t bits, ptrdiff_t base, ptrdiff_t *ends);
 
-    /* For segments `first` ... `stop` of `text`, of which `first` starts at `start` and each ends at its
-     * place in `ends`: their keys, and the records in their places asked for. `n_readable` bytes may
-     * be read, at least KEY_BYTES from the start of each segment. */
-    void (*make_keys)(const Record *records, int shift, const uint8_t *text, size_t n_readable,
-                      ptrdiff_t start, const ptrdiff_t *ends, size_t first, size_t stop, Keys *keys);
+    /* For segments `first` ... `stop` of `text`, each from its place in `borders` to the next: their keys,
+     * and the records in their places asked for. KEY_BYTES may be read from each start. */
+    void (*make_keys)(const Record *records, int shift, const uint8_t *text,
+                      const ptrdiff_t *borders, size_t first, size_t stop, Keys *keys);
 
     /* For segments `first` ... `stop`: the second word of the record in each one's place, and the
      * numbers of those whose own it is not; returns how many those are. */
-    size_t (*look_up)(const Record *records, int shift, const Keys *keys, size_t first, size_t stop,
+    size_t (*look_up)(const Record *records, const Keys *keys, size_t first, size_t stop,
                       uint64_t *values, uint32_t *missed);
 
     /* The ids, one or two, in the second words of `n` records; returns where they end. */
