@@ -113,12 +113,15 @@ cdef inline size_t token_length(const Tables* t, uint32_t token) noexcept nogil:
 cdef void make_careful_key(
     const uint8_t* bytes, size_t n_bytes, size_t n_readable, Key* key) noexcept nogil
 
-# The one place where an item of this hash may be.
+# The pilot of an item of this hash, and the one place where such an item may be.
+cdef inline const uint16_t* pilot_of(
+    const Region* region, const uint16_t* pilots, uint64_t hash,
+) noexcept nogil:
+    return pilots + region.first_pilot + ((hash >> 32) * region.n_pilots >> 32)
 cdef inline uint32_t place_in(
     const Region* region, const uint16_t* pilots, uint64_t hash,
 ) noexcept nogil:
-    cdef uint64_t pilot = pilots[region.first_pilot + ((hash >> 32) * region.n_pilots >> 32)]
-    hash = (hash ^ pilot) * MULTIPLIER_2
+    hash = (hash ^ pilot_of(region, pilots, hash)[0]) * MULTIPLIER_2
     return <uint32_t>(region.first_place + ((hash >> 32) * region.n_places >> 32))
 
 # Where the record of a short token is, and its second word, or 0.
@@ -128,9 +131,9 @@ cdef inline uint64_t find_record(const Tables* t, const Key* key, uint32_t place
     cdef const uint64_t* record = t.short_records + 2 * <size_t>place
     check_index(place, t.short_region.n_places, "the records of short tokens")
     count_steps(1)
-    if record[0] == key.word_0 and record[1] & RECORD_KEY == key.word_1:
-        return record[1]
-    return 0
+    # Whether it is there is hard to guess.
+    return record[1] & -<uint64_t>(
+        ((record[0] ^ key.word_0) | (record[1] & RECORD_KEY ^ key.word_1)) == 0)
 cdef uint32_t find_long(const Tables* t, const uint8_t* piece, size_t n_bytes) noexcept nogil
 
 cdef struct Merging:

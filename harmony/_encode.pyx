@@ -26,10 +26,10 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset
 
 from harmony._bpe cimport (
-    BAD_TABLES, INTERRUPTED, IS_LONG, MULTIPLIER_1, MULTIPLIER_2, NO_ID, OK, SHORT_LENGTH,
+    BAD_TABLES, INTERRUPTED, IS_LONG, MULTIPLIER_1, MULTIPLIER_2, NO_ID, OK, RECORD_KEY, SHORT_LENGTH,
     SHORT_PIECE, TOKEN_BYTES, Key, Lanes, Merging, Sink, Status, Tables,
     begin_merging, end_merging, find_long, find_record, is_full, make_key, merge_piece, merged_ids,
-    must_stop, place_of_short, reserve, token_length,
+    must_stop, pilot_of, place_of_short, reserve, token_length,
 )
 from harmony._segments cimport (
     ID_SHIFT, KEY_BYTES, NO_RECORD_ID, RECORD_ID_BITS, SECOND_ID_SHIFT, SEGMENTS_AT_ONCE, SLACK,
@@ -75,11 +75,15 @@ cdef struct Spellings:
     uint64_t words[2]
 
 
+cdef uint8_t no_token[TOKEN_BYTES]          # the record of no bytes
+
+
 cdef struct Missed:
     # A segment that the first cache does not have.
     Key key
     Spellings* spellings            # where its own may be, once asked for; NULL: nowhere
     uint64_t tag                    # of its own
+    uint64_t spelling               # the word that may be its own
     const uint8_t* bytes
     size_t n_bytes
     size_t n_readable
@@ -87,6 +91,7 @@ cdef struct Missed:
     uint32_t place                  # of its record, if it is a short token
     uint32_t n_ids                  # of those in `ids`; 0: they are in the segment's value
     uint32_t ids[SPELLED_IDS]
+    size_t first_id                 # in `more_ids`, if there are more
 
 
 cdef struct Context:
@@ -99,10 +104,11 @@ cdef struct Context:
     uint64_t values[SEGMENTS_AT_ONCE + SLACK]
     uint32_t missed_segments[SEGMENTS_AT_ONCE + SLACK]
     Missed missed[SEGMENTS_AT_ONCE]
-    uint32_t open[SEGMENTS_AT_ONCE]         # numbers of missed segments that are no short tokens
+    uint32_t short_ones[SEGMENTS_AT_ONCE]   # numbers of missed segments that may be short tokens
+    uint32_t open[SEGMENTS_AT_ONCE]         # and of those that are none
     Merging merging
     uint8_t waiting[1 << WAITING_BITS]      # by the hash of a segment: piece of `merging`, plus one
-    Sink more_ids                   # of missed segments of more than SPELLED_IDS, in order
+    Sink more_ids                   # of missed segments of more than SPELLED_IDS
     bint remembers                  # the caches are written to
     Py_ssize_t n_bytes              # of text so far; not counted any more above PROVIDED_ABOVE
     Context* next                   # in the list of those not in use
@@ -152,11 +158,14 @@ cdef Status encode_segments(
 ) noexcept nogil:
     """Append the ids of the segments that `c.borders` are the borders of."""
     cdef size_t n_missed = 0
+    cdef size_t n_short = 0
+    cdef size_t n_open = 0
     cdef size_t first = 0
     cdef size_t stop, i
     cdef Py_ssize_t at, k
     cdef Missed* missed
     cdef Status status
+    cdef bint is_short
     count_steps(n_segments)
     while first < <size_t>n_segments:
         stop = min(first + ASKED_AT_ONCE, <size_t>n_segments)
@@ -176,12 +185,14 @@ cdef Status encode_segments(
         missed.key.word_0 = c.keys.words_0[k]
         missed.key.word_1 = c.keys.words_1[k]
         missed.key.hash = missed.key.word_0 * MULTIPLIER_1 + missed.key.word_1 * MULTIPLIER_2
-        if missed.n_bytes <= t.longest_short:
-            missed.place = place_of_short(t, &missed.key)
-            prefetch(t.short_records + 2 * <size_t>missed.place)
-        else:
-            ask_for_spellings(t, c, missed)
-    status = resolve(t, c, n_missed)
+        prefetch(pilot_of(&t.short_region, t.short_pilots, missed.key.hash))
+        # How long they are is hard to guess: no branch depends on it.
+        is_short = missed.n_bytes <= t.longest_short
+        c.short_ones[n_short] = <uint32_t>i
+        n_short += is_short
+        c.open[n_open] = <uint32_t>i
+        n_open += not is_short
+    status = resolve(t, c, n_short, n_open)
     if status != OK:
         return status
     return emit(t, c, n_missed, n_segments, sink)
@@ -216,21 +227,48 @@ cdef inline size_t match(
     return length if length <= n_bytes and memcmp(record, bytes, length) == 0 else 0
 
 
-cdef inline bint read_spelling(const Tables* t, Missed* missed) noexcept nogil:
-    """Whether the cache has the ids of this segment; they are then in `missed`."""
-    cdef const uint64_t* words = missed.spellings.words
-    cdef uint64_t word = ~words[0]
+cdef inline bint has_spelling(const Missed* missed) noexcept nogil:
+    """Whether the word that `prefetch_tokens` chose has the tag of this segment."""
+    return missed.spelling >> WORD_ID_BITS & TAG_MASK == missed.tag
+
+
+cdef inline bint read_word(const Tables* t, Missed* missed) noexcept nogil:
+    """Whether a segment is the tokens of `missed.spelling`, at most three short ones; its ids are then
+    in `missed`. No branch depends on how many they are or how long: that is hard to guess."""
+    cdef const uint8_t* none = no_token
+    cdef const uint8_t* record
+    cdef uint64_t word = missed.spelling
+    cdef size_t done = 0
+    cdef uint32_t n_ids = 0
+    cdef bint differs = False
+    cdef size_t length
+    cdef uint32_t token
+    cdef int k
+    count_steps(WORD_IDS)
+    for k in range(WORD_IDS):
+        token = word & NO_RECORD_ID
+        record = t.short_tokens + <size_t>token * TOKEN_BYTES
+        record = none if token == NO_RECORD_ID else record
+        length = record[TOKEN_BYTES - 1]
+        differs |= not are_equal(record, missed.bytes + min(done, missed.n_bytes), length % 16)
+        done += length
+        missed.ids[k] = token
+        n_ids += token != NO_RECORD_ID
+        word >>= RECORD_ID_BITS
+    missed.n_ids = n_ids
+    return not (differs | (done != missed.n_bytes))
+
+
+cdef bint read_words(const Tables* t, Missed* missed) noexcept nogil:
+    """The same for up to six tokens of any length."""
+    cdef uint64_t word = missed.spelling
     cdef uint64_t more = ~<uint64_t>0
     cdef size_t done = 0
     cdef size_t length
     cdef uint32_t n_ids = 0
     cdef uint32_t token
-    if word >> WORD_ID_BITS == missed.tag | IN_BOTH:
-        more = ~words[1]
-    elif word >> WORD_ID_BITS != missed.tag:
-        word = ~words[1]
-        if word >> WORD_ID_BITS != missed.tag:
-            return False
+    if word >> WORD_ID_BITS & IN_BOTH:
+        more = ~missed.spellings.words[1]
     while n_ids < SPELLED_IDS:
         token = word & NO_RECORD_ID
         if token == NO_RECORD_ID:
@@ -247,11 +285,22 @@ cdef inline bint read_spelling(const Tables* t, Missed* missed) noexcept nogil:
     return missed.n_ids != 0
 
 
-cdef inline void prefetch_tokens(const Tables* t, const Missed* missed) noexcept nogil:
-    """Ask for what the first ids of a spelling are compared with."""
+cdef inline bint read_spelling(const Tables* t, Missed* missed) noexcept nogil:
+    """Whether the cache has the ids of this segment; they are then in `missed`."""
+    if not has_spelling(missed):
+        return False
+    if (missed.n_readable >= missed.n_bytes + TOKEN_BYTES
+            and not missed.spelling >> WORD_ID_BITS & IN_BOTH and read_word(t, missed)):
+        return True
+    return read_words(t, missed)
+
+
+cdef inline void prefetch_tokens(const Tables* t, Missed* missed) noexcept nogil:
+    """Choose one of the two spellings, and ask for what its first ids are compared with."""
     cdef const uint64_t* words = missed.spellings.words
     cdef uint64_t word = ~words[~words[1] >> WORD_ID_BITS == missed.tag]
     cdef int _k
+    missed.spelling = word
     for _k in range(WORD_IDS):
         # That of no id may be asked for, too.
         prefetch(t.short_tokens + (word & NO_RECORD_ID) * TOKEN_BYTES)
@@ -275,10 +324,12 @@ cdef inline void write_spelling(const Missed* missed) noexcept nogil:
 
 
 cdef inline void remember(Context* c, const Key* key, uint64_t value) noexcept nogil:
+    """Keep a value, if it is not 0: which is hard to guess, so no branch depends on it."""
     cdef Record* record = c.records + (key.hash >> c.record_shift)
+    cdef uint64_t is_one = -<uint64_t>(value != 0)
     if c.remembers:
-        record.word_0 = key.word_0
-        record.word_1 = value
+        record.word_0 ^= (record.word_0 ^ key.word_0) & is_one
+        record.word_1 ^= (record.word_1 ^ value) & is_one
 
 
 cdef inline void settle(const Tables* t, Context* c, Missed* missed, bint is_new) noexcept nogil:
@@ -286,11 +337,14 @@ cdef inline void settle(const Tables* t, Context* c, Missed* missed, bint is_new
     cdef uint64_t value
     if is_new and missed.spellings and missed.n_ids <= SPELLED_IDS and c.remembers:
         write_spelling(missed)
-    if missed.n_ids == 2 and missed.n_bytes <= t.longest_short:
-        value = (missed.key.word_1 | <uint64_t>missed.ids[0] << ID_SHIFT
+    if missed.n_ids <= 2 and t.longest_short:
+        if missed.n_ids == 1:
+            missed.ids[1] = NO_RECORD_ID
+        value = (missed.key.word_1 & RECORD_KEY | <uint64_t>missed.ids[0] << ID_SHIFT
                  | <uint64_t>missed.ids[1] << SECOND_ID_SHIFT)
         c.values[missed.segment] = value
-        remember(c, &missed.key, value)
+        if missed.n_bytes <= t.longest_short:
+            remember(c, &missed.key, value)
         missed.n_ids = 0
 
 
@@ -336,31 +390,36 @@ cdef Status merge_missed(
         if missed.n_ids <= SPELLED_IDS:
             memcpy(missed.ids, sink.ids + first, missed.n_ids * sizeof(uint32_t))
             sink.n_ids = first
+        else:
+            missed.first_id = first
         settle(t, c, missed, True)
     return OK
 
 
-cdef Status resolve(const Tables* t, Context* c, size_t n_missed) noexcept nogil:
-    """Find the ids of the missed segments."""
+cdef Status resolve(
+    const Tables* t, Context* c, size_t n_short, size_t n_open,
+) noexcept nogil:
+    """Find the ids of the missed segments, which are in `c.short_ones` and in `c.open`."""
     cdef Status status
     cdef Missed* missed
     cdef size_t n_unknown = 0
     cdef uint64_t value
     cdef uint32_t token
     cdef size_t i
-    cdef size_t n_open = 0
-    for i in range(n_missed):
-        missed = &c.missed[i]
+    for i in range(n_short):
+        missed = &c.missed[c.short_ones[i]]
+        missed.place = place_of_short(t, &missed.key)
+        prefetch(t.short_records + 2 * <size_t>missed.place)
+    for i in range(n_short):
+        missed = &c.missed[c.short_ones[i]]
         missed.n_ids = 0
-        if missed.n_bytes <= t.longest_short:
-            value = find_record(t, &missed.key, missed.place)
-            if value:
-                c.values[missed.segment] = value
-                remember(c, &missed.key, value)
-                continue
-            ask_for_spellings(t, c, missed)
-        c.open[n_open] = <uint32_t>i
-        n_open += 1
+        value = find_record(t, &missed.key, missed.place)
+        c.values[missed.segment] = value
+        remember(c, &missed.key, value)
+        c.open[n_open] = c.short_ones[i]
+        n_open += value == 0
+    for i in range(n_open):
+        ask_for_spellings(t, c, &c.missed[c.open[i]])
     for i in range(n_open):
         missed = &c.missed[c.open[i]]
         if missed.spellings:
@@ -401,7 +460,6 @@ cdef Status emit(
     cdef Status status = reserve(
         sink, 2 * n_segments + SPELLED_IDS * n_missed + c.more_ids.n_ids + SLACK)
     cdef uint32_t* out
-    cdef const uint32_t* more = c.more_ids.ids
     cdef Py_ssize_t k = 0
     cdef size_t i
     cdef const Missed* missed
@@ -419,9 +477,8 @@ cdef Status emit(
             memcpy(out, missed.ids, SPELLED_IDS * sizeof(uint32_t))
             out += missed.n_ids
         elif missed.n_ids != NO_ID:
-            memcpy(out, more, missed.n_ids * sizeof(uint32_t))
+            memcpy(out, c.more_ids.ids + missed.first_id, missed.n_ids * sizeof(uint32_t))
             out += missed.n_ids
-            more += missed.n_ids
         else:
             sink.n_ids = out - sink.ids
             status = merge_piece(t, missed.bytes, missed.n_bytes, sink)

@@ -197,13 +197,9 @@ cdef inline void add_wide(
             window.cuts |= lead
 
 
-cdef inline void classify(
-    Window* window, const uint64_t* cut_filter, const uint8_t* bytes, int n_bytes, bint ends_here,
-) noexcept nogil:
-    """Fill `window` for n_bytes <= WINDOW bytes; WINDOW + PADDING may be read."""
-    cdef ByteMasks masks
+cdef inline void begin(Window* window, const ByteMasks* masks, int n_bytes) noexcept nogil:
+    """Fill `window` for n_bytes <= WINDOW bytes of ASCII."""
     cdef uint64_t known = ALL_BITS >> (WINDOW - n_bytes)
-    tier.classify_bytes(bytes, &masks)
     window.upper = masks.upper
     window.lower = masks.lower
     window.caseless = 0
@@ -220,8 +216,6 @@ cdef inline void classify(
     window.doubt = 0
     window.n_known = n_bytes
     window.n_certain = CERTAIN_IN_ASCII
-    if masks.wide:
-        add_wide(window, masks.wide, cut_filter != NULL, cut_filter, bytes, n_bytes, ends_here)
 
 
 cdef inline uint64_t first_bytes(uint64_t last_bytes, uint64_t inside) noexcept nogil:
@@ -348,6 +342,7 @@ cdef Py_ssize_t next_segment_ends(
     cdef Py_ssize_t n_ends = 0
     cdef uint8_t tail[WINDOW + PADDING]
     cdef const uint8_t* bytes
+    cdef ByteMasks masks
     cdef Window window
     cdef uint64_t borders, cuts, certain, cased
     cdef int n_here, next_start, cut
@@ -365,8 +360,13 @@ cdef Py_ssize_t next_segment_ends(
             bytes = tail
             memset(tail, 0, sizeof(tail))
             memcpy(tail, text + start, n_bytes - start)
-        classify(&window, cut_filter, bytes, n_here, ends_here)
-        borders = piece_starts(&window, bytes, n_here)
+        tier.classify_bytes(bytes, &masks)
+        begin(&window, &masks, n_here)
+        if masks.wide:
+            add_wide(&window, masks.wide, cut_filter != NULL, cut_filter, bytes, n_here, ends_here)
+            borders = piece_starts(&window, bytes, n_here)
+        else:
+            borders = piece_starts(&window, bytes, n_here)
 
         # Bits 1 to the last border that is certain.
         certain = ALL_BITS >> (WINDOW - n_here)

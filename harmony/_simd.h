@@ -246,20 +246,54 @@ AVX2 static inline __m256i is_at_most_256(__m256i half, char highest) {
     return _mm256_cmpeq_epi8(_mm256_min_epu8(half, _mm256_set1_epi8(highest)), half);
 }
 
+/* The classes of 32 bytes, a bit for each. A byte is of a class if both its halves are of it, which two
+ * tables of 16 bytes tell. Letters are two classes: all upper and lower halves of A to O go together,
+ * and all of P to Z. Bytes from 0x80 on are of none. */
+enum {
+    A_TO_O = 1 << 7, P_TO_Z = 1 << 6, NUMBER = 1 << 5, SPACE = 1 << 4, BLANK = 1 << 3,
+    NEWLINE = 1 << 2, SLASH = 1 << 1, APOSTROPHE = 1 << 0
+};
+
+#define A_TO_Z_OR_NUMBER (A_TO_O | P_TO_Z | NUMBER)
+static const uint8_t classes_of_lower_half[16] = {
+    P_TO_Z | NUMBER | SPACE, A_TO_Z_OR_NUMBER, A_TO_Z_OR_NUMBER, A_TO_Z_OR_NUMBER,
+    A_TO_Z_OR_NUMBER, A_TO_Z_OR_NUMBER, A_TO_Z_OR_NUMBER, A_TO_Z_OR_NUMBER | APOSTROPHE,
+    A_TO_Z_OR_NUMBER, A_TO_Z_OR_NUMBER | BLANK, A_TO_O | P_TO_Z | NEWLINE, A_TO_O | BLANK,
+    A_TO_O | BLANK, A_TO_O | NEWLINE, A_TO_O, A_TO_O | SLASH,
+};
+#undef A_TO_Z_OR_NUMBER
+static const uint8_t classes_of_upper_half[16] = {
+    BLANK | NEWLINE, 0, SPACE | SLASH | APOSTROPHE, NUMBER, A_TO_O, P_TO_Z, A_TO_O, P_TO_Z,
+};
+
+AVX2 static inline __m256i classes_256(__m256i bytes) {
+#define TABLE(bytes) _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(bytes)))
+    __m256i upper_halves = _mm256_and_si256(_mm256_srli_epi16(bytes, 4), _mm256_set1_epi8(15));
+    return _mm256_and_si256(_mm256_shuffle_epi8(TABLE(classes_of_lower_half), bytes),
+                            _mm256_shuffle_epi8(TABLE(classes_of_upper_half), upper_halves));
+#undef TABLE
+}
+
 AVX2 static void classify_avx2(const uint8_t *bytes, ByteMasks *masks) {
     __m256i a = _mm256_loadu_si256((const __m256i *)bytes);
     __m256i b = _mm256_loadu_si256((const __m256i *)(bytes + 32));
-    uint64_t newline = BITS_256(_mm256_or_si256(IS_256(a, '\n'), IS_256(a, '\r')),
-                                _mm256_or_si256(IS_256(b, '\n'), IS_256(b, '\r')));
-    masks->upper = BITS_256(IN_256(a, 'A', 'Z'), IN_256(b, 'A', 'Z'));
-    masks->lower = BITS_256(IN_256(a, 'a', 'z'), IN_256(b, 'a', 'z'));
-    masks->number = BITS_256(IN_256(a, '0', '9'), IN_256(b, '0', '9'));
-    masks->space = BITS_256(IS_256(a, ' '), IS_256(b, ' '));
-    masks->blank = BITS_256(IN_256(a, '\t', '\r'), IN_256(b, '\t', '\r')) & ~newline;
-    masks->newline = newline;
-    masks->slash = BITS_256(IS_256(a, '/'), IS_256(b, '/'));
-    masks->apostrophe = BITS_256(IS_256(a, '\''), IS_256(b, '\''));
+    __m256i classes_a = classes_256(a), classes_b = classes_256(b);
+    /* One bit of each byte: shifted to the top, where those of its neighbours do not matter. */
+#define TOP_BITS(a, b, shift) BITS_256(_mm256_slli_epi16(a, shift), _mm256_slli_epi16(b, shift))
+#define BYTES_OF(class_bit) TOP_BITS(classes_a, classes_b, 7 - __builtin_ctz(class_bit))
+    uint64_t letter = BITS_256(classes_a, classes_b) | BYTES_OF(P_TO_Z);
+    uint64_t lower = TOP_BITS(a, b, 2);             /* 0x20, which tells a from A */
+    masks->upper = letter & ~lower;
+    masks->lower = letter & lower;
+    masks->number = BYTES_OF(NUMBER);
+    masks->space = BYTES_OF(SPACE);
+    masks->blank = BYTES_OF(BLANK);
+    masks->newline = BYTES_OF(NEWLINE);
+    masks->slash = BYTES_OF(SLASH);
+    masks->apostrophe = BYTES_OF(APOSTROPHE);
     masks->wide = BITS_256(a, b);
+#undef TOP_BITS
+#undef BYTES_OF
 }
 
 AVX2 static uint64_t find_cjk_avx2(const uint8_t *bytes) {
@@ -310,8 +344,7 @@ static void make_shuffles(void) {
 AVX2 static uint32_t *write_ids_avx2(const uint64_t *values, size_t n, uint32_t *ids) {
     const __m256i first_mask = _mm256_set1_epi64x(NO_RECORD_ID);
     const __m256i second_mask = _mm256_set1_epi64x((int64_t)NO_RECORD_ID << 32);
-    size_t i = 0;
-    for (; i + 4 <= n; i += 4) {
+    for (size_t i = 0; i < n; i += 4) {
         __m256i four = _mm256_loadu_si256((const __m256i *)(values + i));
         __m256i firsts = _mm256_and_si256(_mm256_srli_epi64(four, ID_SHIFT), first_mask);
         __m256i seconds = _mm256_and_si256(
@@ -321,28 +354,26 @@ AVX2 static uint32_t *write_ids_avx2(const uint64_t *values, size_t n, uint32_t 
         __m256i order = _mm256_loadu_si256((const __m256i *)chosen_ids[present]);
         __m256i both = _mm256_or_si256(firsts, seconds);
         _mm256_storeu_si256((__m256i *)ids, _mm256_permutevar8x32_epi32(both, order));
-        ids += 4 + _mm_popcnt_u32(present);
+        /* Behind the last one there are others, or slack. */
+        unsigned n_here = n - i < 4 ? (unsigned)(n - i) : 4;
+        ids += n_here + _mm_popcnt_u32(present & (15u >> (4 - n_here)));
     }
-    return write_ids_portable(values + i, n - i, ids);
+    return ids;
 }
 
 AVX2 static size_t write_ends_avx2(uint64_t bits, ptrdiff_t base, ptrdiff_t *ends) {
-    ptrdiff_t *next = ends;
-    __m256i from = _mm256_set1_epi64x(base);
-    for (int k = 0; k < 64; k += 8) {
-        unsigned eight = bits >> k & 255;
-        unsigned n = _mm_popcnt_u32(eight);
-        __m128i at = _mm_loadl_epi64((const __m128i *)chosen_bits[eight]);
-        _mm256_storeu_si256((__m256i *)next, _mm256_add_epi64(from, _mm256_cvtepu8_epi64(at)));
-        if (n > 4) {
-            at = _mm_srli_epi64(at, 32);
-            _mm256_storeu_si256((__m256i *)(next + 4),
-                                _mm256_add_epi64(from, _mm256_cvtepu8_epi64(at)));
+    size_t n = _mm_popcnt_u64(bits);
+    size_t done = 0;
+    /* As many as most windows have, and then as many again, so that few branches depend on their number:
+     * what is written behind the last one does no harm. */
+    do {
+        for (int k = 0; k < 16; k++) {
+            ends[done + k] = base + (ptrdiff_t)_tzcnt_u64(bits);
+            bits = _blsr_u64(bits);
         }
-        next += n;
-        from = _mm256_add_epi64(from, _mm256_set1_epi64x(8));
-    }
-    return next - ends;
+        done += 16;
+    } while (done < n);
+    return n;
 }
 
 /* 16 bytes from each of four places: all first words, all second words. */
