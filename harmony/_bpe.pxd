@@ -19,7 +19,7 @@ cdef enum:
     # Above this many bytes the square of the length costs more than the other engines do.
     SHORT_PIECE = LANES - 2
     # Pieces that are merged together, and ranks that are looked up together before that.
-    MERGED_AT_ONCE = 64
+    MERGED_AT_ONCE = 128
     WANTED_AT_ONCE = 1024
 
 

@@ -1,6 +1,6 @@
 """Text -> ids: segments are looked up, many at a time; those that nothing knows are merged.
 
-What this module owes its callers is what _bpe.pyx owes its own. How a text becomes ids, about two
+What this module owes its callers is what _bpe.pyx owes its own. How a text becomes ids, about four
 kilobytes at a time:
 
     1. `next_segment_ends` cuts it into segments (_segments.pyx).
@@ -26,14 +26,14 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset
 
 from harmony._bpe cimport (
-    BAD_TABLES, INTERRUPTED, IS_LONG, MULTIPLIER_1, MULTIPLIER_2, NO_ID, OK, RECORD_KEY, SHORT_LENGTH,
-    SHORT_PIECE, TOKEN_BYTES, Key, Lanes, Merging, Sink, Status, Tables,
-    begin_merging, end_merging, find_long, find_record, is_full, make_key, merge_piece, merged_ids,
-    must_stop, pilot_of, place_of_short, reserve, token_length,
+    BAD_TABLES, INTERRUPTED, IS_LONG, MULTIPLIER_1, MULTIPLIER_2, NO_ID, OK, RECORD_KEY,
+    SHORT_LENGTH, SHORT_PIECE, TOKEN_BYTES, Key, Lanes, Merging, Sink, Status, Tables,
+    begin_merging, end_merging, find_long, find_record, is_full, make_careful_key, make_key,
+    merge_piece, merged_ids, must_stop, pilot_of, place_of_short, reserve, token_length,
 )
 from harmony._segments cimport (
-    ID_SHIFT, KEY_BYTES, NO_RECORD_ID, RECORD_ID_BITS, SECOND_ID_SHIFT, SEGMENTS_AT_ONCE, SLACK,
-    Keys, Record, next_segment_ends, tier,
+    ID_SHIFT, KEY_BYTES, LOOKED_UP_AT_ONCE, NO_RECORD_ID, RECORD_ID_BITS, SECOND_ID_SHIFT,
+    SEGMENTS_AT_ONCE, SLACK, Keys, Record, next_segment_ends, tier,
 )
 
 cdef extern from "_tier.h" nogil:
@@ -47,9 +47,8 @@ cdef extern from "_memory.h" nogil:
     void count_steps(size_t n) noexcept
 
 cdef enum:
-    # Records of so many segments are asked for, then compared: all of these stay in the first-level
-    # cache.
-    ASKED_AT_ONCE = 64
+    # What the next step needs is asked for in each step, and waited for less the more there are.
+    MISSED_AT_ONCE = 256
     RECORD_BITS = 15                # 32,768 records of 16 bytes
     SPELLING_PAIRS = 84000          # of words of 8 bytes; both caches take 1.9 MB
     SPELLED_BYTES = 32              # of the longest segment that is kept as a spelling
@@ -102,10 +101,10 @@ cdef struct Context:
     Py_ssize_t borders[1 + SEGMENTS_AT_ONCE + SLACK]    # of segments, from the start of the first on
     Keys keys
     uint64_t values[SEGMENTS_AT_ONCE + SLACK]
-    uint32_t missed_segments[SEGMENTS_AT_ONCE + SLACK]
-    Missed missed[SEGMENTS_AT_ONCE]
-    uint32_t short_ones[SEGMENTS_AT_ONCE]   # numbers of missed segments that may be short tokens
-    uint32_t open[SEGMENTS_AT_ONCE]         # and of those that are none
+    uint32_t missed_segments[MISSED_AT_ONCE + SLACK]
+    Missed missed[MISSED_AT_ONCE]
+    uint32_t short_ones[MISSED_AT_ONCE]     # numbers of missed segments that may be short tokens
+    uint32_t open[MISSED_AT_ONCE]           # and of those that are none
     Merging merging
     uint8_t waiting[1 << WAITING_BITS]      # by the hash of a segment: piece of `merging`, plus one
     Sink more_ids                   # of missed segments of more than SPELLED_IDS
@@ -115,31 +114,32 @@ cdef struct Context:
     unsigned int generation
 
 
-cdef void make_keys(
-    Context* c, const Text* text, size_t first, size_t stop,
+cdef size_t look_up(
+    Context* c, const Text* text, size_t first, size_t stop, uint32_t* missed,
 ) noexcept nogil:
-    """Fill `c.keys` for segments first ... stop."""
+    """Look up the segments first ... stop, LOOKED_UP_AT_ONCE at most; returns how many are missed."""
     # Segments that begin behind this place are read from a copy that zeros follow.
     cdef Py_ssize_t last_safe = text.n_bytes - KEY_BYTES
     cdef Py_ssize_t copied_from = max(last_safe, 0)
+    cdef const Py_ssize_t* borders = c.borders + first
     cdef uint8_t copy[2 * KEY_BYTES]
-    cdef size_t safe = stop
-    cdef Py_ssize_t at
+    cdef size_t n = stop - first
+    cdef size_t safe = n
+    cdef size_t i
     cdef Key key
-    while safe > first and c.borders[safe - 1] > last_safe:
+    while safe and borders[safe - 1] > last_safe:
         safe -= 1
-    tier.make_keys(c.records, c.record_shift, text.bytes, c.borders, first, safe, &c.keys)
-    if safe == stop:
-        return
-    memset(copy, 0, sizeof(copy))
-    memcpy(copy, text.bytes + copied_from, text.n_bytes - copied_from)
-    for first in range(safe, stop):
-        at = c.borders[first]
-        check_index(at - copied_from, KEY_BYTES, "the last bytes of a text")
-        make_key(copy + (at - copied_from), c.borders[first + 1] - at, &key)
-        c.keys.words_0[first] = key.word_0
-        c.keys.words_1[first] = key.word_1
-        c.keys.offsets[first] = (key.hash >> c.record_shift) * sizeof(Record)
+    tier.make_keys(c.records, c.record_shift, text.bytes, borders, safe, &c.keys)
+    if safe < n:
+        memset(copy, 0, sizeof(copy))
+        memcpy(copy, text.bytes + copied_from, text.n_bytes - copied_from)
+        for i in range(safe, n):
+            check_index(borders[i] - copied_from, KEY_BYTES, "the last bytes of a text")
+            make_key(copy + (borders[i] - copied_from), borders[i + 1] - borders[i], &key)
+            c.keys.words_0[i] = key.word_0
+            c.keys.words_1[i] = key.word_1
+            c.keys.offsets[i] = (key.hash >> c.record_shift) * sizeof(Record)
+    return tier.look_up(c.records, &c.keys, n, first, c.values + first, missed)
 
 
 cdef inline void ask_for_spellings(const Tables* t, Context* c, Missed* missed) noexcept nogil:
@@ -153,49 +153,57 @@ cdef inline void ask_for_spellings(const Tables* t, Context* c, Missed* missed) 
         prefetch(missed.spellings)
 
 
-cdef Status encode_segments(
-    const Tables* t, Context* c, const Text* text, Py_ssize_t n_segments, Sink* sink,
+cdef void describe_missed(
+    const Tables* t, Context* c, const Text* text, size_t n_missed, size_t* n_short, size_t* n_open,
 ) noexcept nogil:
-    """Append the ids of the segments that `c.borders` are the borders of."""
-    cdef size_t n_missed = 0
-    cdef size_t n_short = 0
-    cdef size_t n_open = 0
-    cdef size_t first = 0
-    cdef size_t stop, i
-    cdef Py_ssize_t at, k
+    """Fill `c.missed`, and put each of them on one of two lists."""
     cdef Missed* missed
-    cdef Status status
+    cdef uint32_t i, k
     cdef bint is_short
-    count_steps(n_segments)
-    while first < <size_t>n_segments:
-        stop = min(first + ASKED_AT_ONCE, <size_t>n_segments)
-        make_keys(c, text, first, stop)
-        n_missed += tier.look_up(c.records, &c.keys, first, stop, c.values,
-                                 c.missed_segments + n_missed)
-        first = stop
-    c.more_ids.n_ids = 0
+    n_short[0] = n_open[0] = 0
     for i in range(n_missed):
         missed = &c.missed[i]
         k = c.missed_segments[i]
-        at = c.borders[k]
-        missed.segment = <uint32_t>k
-        missed.bytes = text.bytes + at
-        missed.n_bytes = c.borders[k + 1] - at
-        missed.n_readable = text.n_bytes - at
-        missed.key.word_0 = c.keys.words_0[k]
-        missed.key.word_1 = c.keys.words_1[k]
-        missed.key.hash = missed.key.word_0 * MULTIPLIER_1 + missed.key.word_1 * MULTIPLIER_2
+        missed.segment = k
+        missed.bytes = text.bytes + c.borders[k]
+        missed.n_bytes = c.borders[k + 1] - c.borders[k]
+        missed.n_readable = text.n_bytes - c.borders[k]
+        if missed.n_readable >= KEY_BYTES:
+            make_key(missed.bytes, missed.n_bytes, &missed.key)
+        else:
+            make_careful_key(missed.bytes, missed.n_bytes, missed.n_readable, &missed.key)
         prefetch(pilot_of(&t.short_region, t.short_pilots, missed.key.hash))
         # How long they are is hard to guess: no branch depends on it.
         is_short = missed.n_bytes <= t.longest_short
-        c.short_ones[n_short] = <uint32_t>i
-        n_short += is_short
-        c.open[n_open] = <uint32_t>i
-        n_open += not is_short
-    status = resolve(t, c, n_short, n_open)
-    if status != OK:
-        return status
-    return emit(t, c, n_missed, n_segments, sink)
+        c.short_ones[n_short[0]] = i
+        n_short[0] += is_short
+        c.open[n_open[0]] = i
+        n_open[0] += not is_short
+
+
+cdef Status encode_segments(
+    const Tables* t, Context* c, const Text* text, size_t n_segments, Sink* sink,
+) noexcept nogil:
+    """Append the ids of the segments that `c.borders` are the borders of."""
+    cdef size_t start, stop, next_stop, n_missed, n_short, n_open
+    cdef Status status
+    count_steps(n_segments)
+    stop = 0
+    while stop < n_segments:
+        start = stop
+        n_missed = 0
+        while stop < n_segments and n_missed + LOOKED_UP_AT_ONCE <= MISSED_AT_ONCE:
+            next_stop = min(stop + LOOKED_UP_AT_ONCE, n_segments)
+            n_missed += look_up(c, text, stop, next_stop, c.missed_segments + n_missed)
+            stop = next_stop
+        c.more_ids.n_ids = 0
+        describe_missed(t, c, text, n_missed, &n_short, &n_open)
+        status = resolve(t, c, n_short, n_open)
+        if status == OK:
+            status = emit(t, c, n_missed, start, stop, sink)
+        if status != OK:
+            return status
+    return OK
 
 
 cdef inline uint64_t hash_of(const Missed* missed) noexcept nogil:
@@ -454,13 +462,13 @@ cdef Status resolve(
 
 
 cdef Status emit(
-    const Tables* t, Context* c, size_t n_missed, Py_ssize_t n_segments, Sink* sink,
+    const Tables* t, Context* c, size_t n_missed, size_t start, size_t stop, Sink* sink,
 ) noexcept nogil:
-    """Append the ids of all segments."""
+    """Append the ids of the segments start ... stop."""
     cdef Status status = reserve(
-        sink, 2 * n_segments + SPELLED_IDS * n_missed + c.more_ids.n_ids + SLACK)
+        sink, 2 * (stop - start) + SPELLED_IDS * n_missed + c.more_ids.n_ids + SLACK)
     cdef uint32_t* out
-    cdef Py_ssize_t k = 0
+    cdef size_t k = start
     cdef size_t i
     cdef const Missed* missed
     if status != OK:
@@ -483,12 +491,12 @@ cdef Status emit(
             sink.n_ids = out - sink.ids
             status = merge_piece(t, missed.bytes, missed.n_bytes, sink)
             if status == OK:
-                status = reserve(sink, 2 * (n_segments - k) + SPELLED_IDS * (n_missed - i)
+                status = reserve(sink, 2 * (stop - k) + SPELLED_IDS * (n_missed - i)
                                  + c.more_ids.n_ids + SLACK)
             if status != OK:
                 return status
             out = sink.ids + sink.n_ids
-    out = tier.write_ids(c.values + k, n_segments - k, out)
+    out = tier.write_ids(c.values + k, stop - k, out)
     sink.n_ids = out - sink.ids
     check_index(sink.n_ids, sink.capacity, "the ids of a call")
     return OK

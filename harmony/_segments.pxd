@@ -15,6 +15,7 @@ cdef extern from "_tier.h" nogil:
         SECOND_ID_SHIFT
         KEY_BYTES
         SEGMENTS_AT_ONCE
+        LOOKED_UP_AT_ONCE
         SLACK
         UTF8_SLACK
         LANES
@@ -43,9 +44,9 @@ cdef extern from "_tier.h" nogil:
         size_t write_ends(uint64_t bits, Py_ssize_t base, Py_ssize_t* ends) noexcept nogil
         void make_keys(
             const Record* records, int shift, const uint8_t* text, const Py_ssize_t* borders,
-            size_t first, size_t stop, Keys* keys) noexcept nogil
+            size_t n, Keys* keys) noexcept nogil
         size_t look_up(
-            const Record* records, const Keys* keys, size_t first, size_t stop,
+            const Record* records, const Keys* keys, size_t n, size_t number,
             uint64_t* values, uint32_t* missed) noexcept nogil
         uint32_t* write_ids(const uint64_t* values, size_t n, uint32_t* ids) noexcept nogil
         size_t find_merges(

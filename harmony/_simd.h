@@ -74,9 +74,12 @@ static size_t write_ends_portable(uint64_t bits, ptrdiff_t base, ptrdiff_t *ends
     return n;
 }
 
-static void make_keys_portable(const Record *records, int shift, const uint8_t *text,
-                               const ptrdiff_t *borders, size_t first, size_t stop, Keys *keys) {
-    for (size_t i = first; i < stop; i++) {
+#define RECORD_AT(offset) ((const Record *)((const uint8_t *)records + (offset)))
+
+/* From segment `i` on. */
+static inline void make_keys_from(size_t i, const Record *records, int shift, const uint8_t *text,
+                                  const ptrdiff_t *borders, size_t n, Keys *keys) {
+    for (; i < n; i++) {
         Key key;
         make_key(text + borders[i], borders[i + 1] - borders[i], &key);
         const Record *record = records + (key.hash >> shift);
@@ -87,20 +90,28 @@ static void make_keys_portable(const Record *records, int shift, const uint8_t *
     }
 }
 
-#define RECORD_AT(offset) ((const Record *)((const uint8_t *)records + (offset)))
+static void make_keys_portable(const Record *records, int shift, const uint8_t *text,
+                               const ptrdiff_t *borders, size_t n, Keys *keys) {
+    make_keys_from(0, records, shift, text, borders, n, keys);
+}
 
-static size_t look_up_portable(const Record *records, const Keys *keys, size_t first, size_t stop,
-                               uint64_t *values, uint32_t *missed) {
+static inline size_t look_up_from(size_t i, const Record *records, const Keys *keys, size_t n,
+                                  size_t number, uint64_t *values, uint32_t *missed) {
     size_t n_missed = 0;
-    for (size_t i = first; i < stop; i++) {
+    for (; i < n; i++) {
         const Record *record = RECORD_AT(keys->offsets[i]);
         values[i] = record->word_1;
         /* No branch depends on what is found: the number is written, and counted if it is missed. */
-        missed[n_missed] = (uint32_t)i;
+        missed[n_missed] = (uint32_t)(number + i);
         n_missed += ((record->word_0 ^ keys->words_0[i])
                      | ((record->word_1 ^ keys->words_1[i]) & RECORD_KEY)) != 0;
     }
     return n_missed;
+}
+
+static size_t look_up_portable(const Record *records, const Keys *keys, size_t n, size_t number,
+                               uint64_t *values, uint32_t *missed) {
+    return look_up_from(0, records, keys, n, number, values, missed);
 }
 
 static uint32_t *write_ids_portable(const uint64_t *values, size_t n, uint32_t *ids) {
@@ -391,15 +402,15 @@ AVX2 static inline Quad load_quad(const void *a, const void *b, const void *c, c
 }
 
 AVX2 static void make_keys_avx2(const Record *records, int shift, const uint8_t *text,
-                                const ptrdiff_t *borders, size_t first, size_t stop, Keys *keys) {
+                                const ptrdiff_t *borders, size_t n, Keys *keys) {
     const __m256i ones = _mm256_set1_epi64x(-1);
     const __m256i low_1 = _mm256_set1_epi64x(MULTIPLIER_1 & 0xFFFFFFFF);
     const __m256i high_1 = _mm256_set1_epi64x(MULTIPLIER_1 >> 32);
     const __m256i low_2 = _mm256_set1_epi64x(MULTIPLIER_2 & 0xFFFFFFFF);
     const __m256i high_2 = _mm256_set1_epi64x(MULTIPLIER_2 >> 32);
     const __m128i right = _mm_cvtsi32_si128(shift);
-    size_t i = first;
-    for (; i + 4 <= stop; i += 4) {
+    size_t i = 0;
+    for (; i + 4 <= n; i += 4) {
         const ptrdiff_t *start = borders + i;
         __m256i starts = _mm256_loadu_si256((const __m256i *)start);
         __m256i stops = _mm256_loadu_si256((const __m256i *)(start + 1));
@@ -428,16 +439,16 @@ AVX2 static void make_keys_avx2(const Record *records, int shift, const uint8_t 
                             _mm256_slli_epi64(_mm256_srl_epi64(hash, right), 4));
         for (int k = 0; k < 4; k++) prefetch(RECORD_AT(offsets[k]));
     }
-    make_keys_portable(records, shift, text, borders, i, stop, keys);
+    make_keys_from(i, records, shift, text, borders, n, keys);
 }
 
-AVX2 static size_t look_up_avx2(const Record *records, const Keys *keys, size_t first, size_t stop,
+AVX2 static size_t look_up_avx2(const Record *records, const Keys *keys, size_t n, size_t number,
                                 uint64_t *values, uint32_t *missed) {
     const __m256i key_bits = _mm256_set1_epi64x(RECORD_KEY);
     const __m128i numbers = _mm_set_epi32(3, 2, 1, 0);
     size_t n_missed = 0;
-    size_t i = first;
-    for (; i + 4 <= stop; i += 4) {
+    size_t i = 0;
+    for (; i + 4 <= n; i += 4) {
         const uint64_t *offsets = keys->offsets + i;
         Quad found = load_quad(RECORD_AT(offsets[0]), RECORD_AT(offsets[1]),
                                RECORD_AT(offsets[2]), RECORD_AT(offsets[3]));
@@ -448,12 +459,12 @@ AVX2 static size_t look_up_avx2(const Record *records, const Keys *keys, size_t 
             _mm256_cmpeq_epi64(found.words_0, low),
             _mm256_cmpeq_epi64(_mm256_and_si256(found.words_1, key_bits), high));
         unsigned is_missed = ~(unsigned)_mm256_movemask_pd(_mm256_castsi256_pd(is_found)) & 15;
-        __m128i four = _mm_add_epi32(numbers, _mm_set1_epi32((int)i));
+        __m128i four = _mm_add_epi32(numbers, _mm_set1_epi32((int)(number + i)));
         __m128i order = _mm_loadu_si128((const __m128i *)chosen_quarters[is_missed]);
         _mm_storeu_si128((__m128i *)(missed + n_missed), _mm_shuffle_epi8(four, order));
         n_missed += _mm_popcnt_u32(is_missed);
     }
-    return n_missed + look_up_portable(records, keys, i, stop, values, missed + n_missed);
+    return n_missed + look_up_from(i, records, keys, n, number, values, missed + n_missed);
 }
 
 AVX2 static size_t find_merges_avx2(const Lanes *pieces, uint8_t *open, size_t n, uint8_t *lanes) {

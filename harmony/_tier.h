@@ -45,17 +45,18 @@ static inline int are_equal(const uint8_t *a, const uint8_t *b, size_t n) {
 /* --- how much is done at once --- */
 
 enum {
-    SEGMENTS_AT_ONCE = 512,
+    SEGMENTS_AT_ONCE = 1024,
+    LOOKED_UP_AT_ONCE = 64,     /* segments whose keys and records stay in the first-level cache */
     SLACK = 16,                 /* items that may be written past the end of a result */
     UTF8_SLACK = 64             /* the same for bytes of UTF-8 */
 };
 
-/* Keys of many segments; of those of more than 11 bytes, something that no record has. And where the
+/* Keys of some segments; of those of more than 11 bytes, something that no record has. And where the
  * record of each may be, in bytes from the first one. */
 typedef struct {
-    uint64_t words_0[SEGMENTS_AT_ONCE + SLACK];
-    uint64_t words_1[SEGMENTS_AT_ONCE + SLACK];
-    uint64_t offsets[SEGMENTS_AT_ONCE + SLACK];
+    uint64_t words_0[LOOKED_UP_AT_ONCE + SLACK];
+    uint64_t words_1[LOOKED_UP_AT_ONCE + SLACK];
+    uint64_t offsets[LOOKED_UP_AT_ONCE + SLACK];
 } Keys;
 
 /* Bit i stands for byte i. What is in none of the first seven is ASCII of class OTHER. */
@@ -121,14 +122,14 @@ typedef struct {
     /* Bits -> positions: `base` + that of each bit that is set; returns how many. */
     size_t (*write_ends)(uint64_t bits, ptrdiff_t base, ptrdiff_t *ends);
 
-    /* For segments `first` ... `stop` of `text`, each from its place in `borders` to the next: their keys,
-     * and the records in their places asked for. KEY_BYTES may be read from each start. */
+    /* For `n` segments of `text`, each from its place in `borders` to the next: their keys, and the records
+     * in their places asked for. KEY_BYTES may be read from each start. */
     void (*make_keys)(const Record *records, int shift, const uint8_t *text,
-                      const ptrdiff_t *borders, size_t first, size_t stop, Keys *keys);
+                      const ptrdiff_t *borders, size_t n, Keys *keys);
 
-    /* For segments `first` ... `stop`: the second word of the record in each one's place, and the
-     * numbers of those whose own it is not; returns how many those are. */
-    size_t (*look_up)(const Record *records, const Keys *keys, size_t first, size_t stop,
+    /* For `n` segments: the second word of the record in each one's place, and the numbers, counted from
+     * `number` on, of those whose own it is not; returns how many those are. */
+    size_t (*look_up)(const Record *records, const Keys *keys, size_t n, size_t number,
                       uint64_t *values, uint32_t *missed);
 
     /* The ids, one or two, in the second words of `n` records; returns where they end. */
