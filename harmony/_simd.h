@@ -312,7 +312,7 @@ AVX2 static uint64_t find_cjk_avx2(const uint8_t *bytes) {
     __m256i b = _mm256_loadu_si256((const __m256i *)(bytes + 32));
 #define IN(low, high) \
     BITS_256(IN_256(a, low, high), IN_256(b, low, high))
-    return CJK_LEADS(IN);
+    return IN(0xE3, 0xEC) ? CJK_LEADS(IN) : 0;
 }
 
 AVX2 static void find_letters_avx2(const uint8_t *bytes, LetterMasks *letters) {
@@ -633,7 +633,7 @@ AVX512 static void classify_avx512(const uint8_t *bytes, ByteMasks *masks) {
 AVX512 static uint64_t find_cjk_avx512(const uint8_t *bytes) {
     __m512i all = _mm512_loadu_si512(bytes);
 #define IN(low, high) ((uint64_t)IN_512(all, low, high))
-    return CJK_LEADS(IN);
+    return IN(0xE3, 0xEC) ? CJK_LEADS(IN) : 0;
 }
 
 AVX512 static void find_letters_avx512(const uint8_t *bytes, LetterMasks *letters) {
