@@ -98,7 +98,7 @@ cdef struct Context:
     Spellings* spellings
     int record_shift
     uint64_t n_spellings
-    Py_ssize_t borders[1 + SEGMENTS_AT_ONCE + SLACK]    # of segments, from the start of the first on
+    Py_ssize_t borders[1 + SEGMENTS_AT_ONCE + SLACK]    # of segments, with the first one's start
     Keys keys
     uint64_t values[SEGMENTS_AT_ONCE + SLACK]
     uint32_t missed_segments[MISSED_AT_ONCE + SLACK]
@@ -117,7 +117,7 @@ cdef struct Context:
 cdef size_t look_up(
     Context* c, const Text* text, size_t first, size_t stop, uint32_t* missed,
 ) noexcept nogil:
-    """Look up the segments first ... stop, LOOKED_UP_AT_ONCE at most; returns how many are missed."""
+    """Look up the segments first ... stop, at most LOOKED_UP_AT_ONCE; returns how many it missed."""
     # Segments that begin behind this place are read from a copy that zeros follow.
     cdef Py_ssize_t last_safe = text.n_bytes - KEY_BYTES
     cdef Py_ssize_t copied_from = max(last_safe, 0)
@@ -241,8 +241,8 @@ cdef inline bint has_spelling(const Missed* missed) noexcept nogil:
 
 
 cdef inline bint read_word(const Tables* t, Missed* missed) noexcept nogil:
-    """Whether a segment is the tokens of `missed.spelling`, at most three short ones; its ids are then
-    in `missed`. No branch depends on how many they are or how long: that is hard to guess."""
+    """Whether a segment is the tokens of `missed.spelling`, at most three short ones; its ids are
+    then in `missed`. No branch depends on how many they are or how long: that is hard to guess."""
     cdef const uint8_t* none = no_token
     cdef const uint8_t* record
     cdef uint64_t word = missed.spelling

@@ -197,7 +197,9 @@ cdef inline void add_wide(
             window.cuts |= lead
 
 
-cdef inline void begin(Window* window, const ByteMasks* masks, int n_bytes) noexcept nogil:
+cdef inline void classify_ascii(
+    Window* window, const ByteMasks* masks, int n_bytes,
+) noexcept nogil:
     """Fill `window` for n_bytes <= WINDOW bytes of ASCII."""
     cdef uint64_t known = ALL_BITS >> (WINDOW - n_bytes)
     window.upper = masks.upper
@@ -361,7 +363,8 @@ cdef Py_ssize_t next_segment_ends(
             memset(tail, 0, sizeof(tail))
             memcpy(tail, text + start, n_bytes - start)
         tier.classify_bytes(bytes, &masks)
-        begin(&window, &masks, n_here)
+        classify_ascii(&window, &masks, n_here)
+        # The same call twice: where all is ASCII, compilers leave out of it what is 0 then.
         if masks.wide:
             add_wide(&window, masks.wide, cut_filter != NULL, cut_filter, bytes, n_here, ends_here)
             borders = piece_starts(&window, bytes, n_here)

@@ -324,7 +324,6 @@ AVX2 static void find_letters_avx2(const uint8_t *bytes, LetterMasks *letters) {
 
 /* What a shuffle needs to move chosen items to the front, by the bits of those that are chosen.
  * Behind them come zeros: the first item again. */
-static uint8_t chosen_bits[256][8];         /* positions of the bits */
 static uint8_t chosen_quarters[16][16];     /* of 16 bytes, four at a time */
 static uint32_t chosen_ids[16][8];          /* of four pairs: all firsts, and the chosen seconds */
 /* Of four lanes of four bytes the first one; two where the lower half of the index has a bit, three
@@ -333,8 +332,7 @@ static uint8_t chosen_utf8[256][16];
 
 static void make_shuffles(void) {
     for (int index = 0; index < 256; index++) {
-        uint8_t *bits = chosen_bits[index], *utf8 = chosen_utf8[index];
-        for (int bit = 0; bit < 8; bit++) if (index >> bit & 1) *bits++ = (uint8_t)bit;
+        uint8_t *utf8 = chosen_utf8[index];
         for (int lane = 0; lane < 4; lane++) {
             int width = 1 + (index >> lane & 1) + (index >> (lane + 4) & 1);
             for (int k = 0; k < width; k++) *utf8++ = (uint8_t)(4 * lane + k);
