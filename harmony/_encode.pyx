@@ -117,7 +117,7 @@ cdef struct Context:
 cdef size_t look_up(
     Context* c, const Text* text, size_t first, size_t stop, uint32_t* missed,
 ) noexcept nogil:
-    """Look up the segments first ... stop, at most LOOKED_UP_AT_ONCE; returns how many it missed."""
+    """Look up segments first ... stop, at most LOOKED_UP_AT_ONCE; returns how many are missed."""
     # Segments that begin behind this place are read from a copy that zeros follow.
     cdef Py_ssize_t last_safe = text.n_bytes - KEY_BYTES
     cdef Py_ssize_t copied_from = max(last_safe, 0)
