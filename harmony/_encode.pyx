@@ -118,11 +118,9 @@ cdef size_t look_up(
     Context* c, const Text* text, size_t first, size_t stop, uint32_t* missed,
 ) noexcept nogil:
     """Look up segments first ... stop, at most LOOKED_UP_AT_ONCE; returns how many are missed."""
-    # Segments that begin behind this place are read from a copy that zeros follow.
+    # Behind segments that begin after this place too little may be read.
     cdef Py_ssize_t last_safe = text.n_bytes - KEY_BYTES
-    cdef Py_ssize_t copied_from = max(last_safe, 0)
     cdef const Py_ssize_t* borders = c.borders + first
-    cdef uint8_t copy[2 * KEY_BYTES]
     cdef size_t n = stop - first
     cdef size_t safe = n
     cdef size_t i
@@ -130,15 +128,12 @@ cdef size_t look_up(
     while safe and borders[safe - 1] > last_safe:
         safe -= 1
     tier.make_keys(c.records, c.record_shift, text.bytes, borders, safe, &c.keys)
-    if safe < n:
-        memset(copy, 0, sizeof(copy))
-        memcpy(copy, text.bytes + copied_from, text.n_bytes - copied_from)
-        for i in range(safe, n):
-            check_index(borders[i] - copied_from, KEY_BYTES, "the last bytes of a text")
-            make_key(copy + (borders[i] - copied_from), borders[i + 1] - borders[i], &key)
-            c.keys.words_0[i] = key.word_0
-            c.keys.words_1[i] = key.word_1
-            c.keys.offsets[i] = (key.hash >> c.record_shift) * sizeof(Record)
+    for i in range(safe, n):
+        make_careful_key(text.bytes + borders[i], borders[i + 1] - borders[i],
+                         text.n_bytes - borders[i], &key)
+        c.keys.words_0[i] = key.word_0
+        c.keys.words_1[i] = key.word_1
+        c.keys.offsets[i] = (key.hash >> c.record_shift) * sizeof(Record)
     return tier.look_up(c.records, &c.keys, n, first, c.values + first, missed)
 
 

@@ -247,7 +247,6 @@ static const Tier portable_tier = {
 /* --- AVX2 --- */
 
 #define AVX2 __attribute__((target("avx2,bmi,bmi2,popcnt")))
-#define IS_256(half, byte) _mm256_cmpeq_epi8(half, _mm256_set1_epi8(byte))
 #define IN_256(half, low, high) is_at_most_256( \
     _mm256_sub_epi8(half, _mm256_set1_epi8((char)(low))), (char)((high) - (low)))
 #define BITS_256(a, b) ((uint64_t)(uint32_t)_mm256_movemask_epi8(b) << 32 \

@@ -108,6 +108,5 @@ print(part / whole)
     ],
 )
 def test_ctrl_c_stops_a_long_call(method, family, n_mebibytes):
-    # Without optimisation a quarter takes as long.
-    n_bytes = n_mebibytes * MEBIBYTE // (4 if build_mode() == "debug" else 1)
+    n_bytes = n_mebibytes * MEBIBYTE // SHRINK
     assert float(run(INTERRUPT, method, family, str(n_bytes))) < 0.8
