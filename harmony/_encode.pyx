@@ -21,7 +21,7 @@ they are the encoding of is what they spell, and that is compared with the segme
 import os
 
 cimport cython
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset
 
@@ -39,10 +39,22 @@ from harmony._segments cimport (
 cdef extern from "_tier.h" nogil:
     bint are_equal(const uint8_t* a, const uint8_t* b, size_t n) noexcept
 
+cdef extern from "_spellings.h" nogil:
+    const uint32_t TAG
+    const uint32_t CONTINUES
+    const uint32_t NO_SPELLING
+    enum:
+        SPELLINGS_AT_PLACE
+        LINE_BYTES
+    ctypedef struct Spellings:
+        uint64_t words[SPELLINGS_AT_PLACE]
+    uint32_t find_words(const Spellings* spellings, uint32_t bits, uint32_t mask) noexcept
+
 cdef extern from "_memory.h" nogil:
     uint64_t load_u64(const uint8_t* bytes) noexcept
     void prefetch(const void* address) noexcept
     void provide_memory(void* memory, size_t n_bytes) noexcept
+    int lowest_bit(uint64_t bits) noexcept
     void check_index(size_t index, size_t length, const char* what) noexcept
     void count_steps(size_t n) noexcept
 
@@ -50,28 +62,17 @@ cdef enum:
     # What the next step needs is asked for in each step, and waited for less the more there are.
     MISSED_AT_ONCE = 256
     RECORD_BITS = 15                # 32,768 records of 16 bytes
-    SPELLING_PAIRS = 84000          # of words of 8 bytes; both caches take 1.9 MB
+    SPELLING_PLACES = 21000         # of eight words of 8 bytes; both caches take 1.9 MB
     SPELLED_BYTES = 32              # of the longest segment that is kept as a spelling
     WORD_IDS = 3                    # in a word of a spelling
     SPELLED_IDS = 2 * WORD_IDS
     WORD_ID_BITS = WORD_IDS * RECORD_ID_BITS
-    IN_BOTH = 0x200
-    TAG_MASK = 0x1FF
-    TAG_SHIFT = 20
     # log2 of the places to look whether a segment is already being merged.
     WAITING_BITS = 7
     # Segments of more bytes go straight to the sink: their ids would be in memory twice.
     LONG_SEGMENT = 512
     # So many bytes of text need most pages of the caches.
     PROVIDED_ABOVE = 1 << 12
-
-
-cdef struct Spellings:
-    # Two words, each for up to three ids of a segment, of RECORD_ID_BITS; NO_RECORD_ID: no more.
-    # Above them one bit, IN_BOTH, that tells whether the other word has three more, and nine of the
-    # hash. The newer of two spellings comes first; one of both words comes and goes whole.
-    # All bits are kept the other way round: 0 is no spelling, and memory that nobody wrote to.
-    uint64_t words[2]
 
 
 cdef uint8_t no_token[TOKEN_BYTES]          # the record of no bytes
@@ -81,8 +82,8 @@ cdef struct Missed:
     # A segment that the first cache does not have.
     Key key
     Spellings* spellings            # where its own may be, once asked for; NULL: nowhere
-    uint64_t tag                    # of its own
-    uint64_t spelling               # the word that may be its own
+    uint32_t tag                    # of its own, as in a word's upper half
+    uint32_t found                  # words with this tag, a bit each
     const uint8_t* bytes
     size_t n_bytes
     size_t n_readable
@@ -95,9 +96,11 @@ cdef struct Missed:
 
 cdef struct Context:
     Record* records
-    Spellings* spellings
+    Spellings* spellings            # n_places of them, each in one line of the processor's caches
+    void* spellings_memory
     int record_shift
-    uint64_t n_spellings
+    uint64_t n_places
+    uint32_t turn                   # which of the words of a full place is next to go
     Py_ssize_t borders[1 + SEGMENTS_AT_ONCE + SLACK]    # of segments, with the first one's start
     Keys keys
     uint64_t values[SEGMENTS_AT_ONCE + SLACK]
@@ -143,8 +146,8 @@ cdef inline void ask_for_spellings(const Tables* t, Context* c, Missed* missed) 
     missed.spellings = NULL
     if missed.n_bytes <= SPELLED_BYTES and t.longest_short:
         hash = hash_of(missed)
-        missed.spellings = c.spellings + ((hash >> 32) * c.n_spellings >> 32)
-        missed.tag = hash >> TAG_SHIFT & TAG_MASK
+        missed.spellings = c.spellings + ((hash >> 32) * c.n_places >> 32)
+        missed.tag = <uint32_t>hash & TAG
         prefetch(missed.spellings)
 
 
@@ -230,17 +233,11 @@ cdef inline size_t match(
     return length if length <= n_bytes and memcmp(record, bytes, length) == 0 else 0
 
 
-cdef inline bint has_spelling(const Missed* missed) noexcept nogil:
-    """Whether the word that `prefetch_tokens` chose has the tag of this segment."""
-    return missed.spelling >> WORD_ID_BITS & TAG_MASK == missed.tag
-
-
-cdef inline bint read_word(const Tables* t, Missed* missed) noexcept nogil:
-    """Whether a segment is the tokens of `missed.spelling`, at most three short ones; its ids are
-    then in `missed`. No branch depends on how many they are or how long: that is hard to guess."""
+cdef inline bint read_word(const Tables* t, Missed* missed, uint64_t word) noexcept nogil:
+    """Whether a segment is the tokens of this word, at most three short ones; its ids are then in
+    `missed`. No branch depends on how many they are or how long: that is hard to guess."""
     cdef const uint8_t* none = no_token
     cdef const uint8_t* record
-    cdef uint64_t word = missed.spelling
     cdef size_t done = 0
     cdef uint32_t n_ids = 0
     cdef bint differs = False
@@ -262,16 +259,14 @@ cdef inline bint read_word(const Tables* t, Missed* missed) noexcept nogil:
     return not (differs | (done != missed.n_bytes))
 
 
-cdef bint read_words(const Tables* t, Missed* missed) noexcept nogil:
-    """The same for up to six tokens of any length."""
-    cdef uint64_t word = missed.spelling
-    cdef uint64_t more = ~<uint64_t>0
+cdef bint read_words(
+    const Tables* t, Missed* missed, uint64_t word, uint64_t more,
+) noexcept nogil:
+    """The same for up to six tokens of any length, three of them in each word."""
     cdef size_t done = 0
     cdef size_t length
     cdef uint32_t n_ids = 0
     cdef uint32_t token
-    if word >> WORD_ID_BITS & IN_BOTH:
-        more = ~missed.spellings.words[1]
     while n_ids < SPELLED_IDS:
         token = word & NO_RECORD_ID
         if token == NO_RECORD_ID:
@@ -290,40 +285,65 @@ cdef bint read_words(const Tables* t, Missed* missed) noexcept nogil:
 
 cdef inline bint read_spelling(const Tables* t, Missed* missed) noexcept nogil:
     """Whether the cache has the ids of this segment; they are then in `missed`."""
-    if not has_spelling(missed):
-        return False
-    if (missed.n_readable >= missed.n_bytes + TOKEN_BYTES
-            and not missed.spelling >> WORD_ID_BITS & IN_BOTH and read_word(t, missed)):
-        return True
-    return read_words(t, missed)
+    cdef const uint64_t* words = missed.spellings.words
+    cdef uint32_t found = missed.found
+    cdef uint64_t word, more
+    cdef int i
+    while found:
+        i = lowest_bit(found)
+        found &= found - 1
+        word = ~words[i]
+        if word >> 32 & CONTINUES:
+            check_index(i + 1, SPELLINGS_AT_PLACE, "the spellings of a place")
+            more = ~words[i + 1]
+        elif missed.n_readable >= missed.n_bytes + TOKEN_BYTES and read_word(t, missed, word):
+            return True
+        else:
+            more = ~<uint64_t>0
+        if read_words(t, missed, word, more):
+            return True
+    return False
 
 
 cdef inline void prefetch_tokens(const Tables* t, Missed* missed) noexcept nogil:
-    """Choose one of the two spellings, and ask for what its first ids are compared with."""
-    cdef const uint64_t* words = missed.spellings.words
-    cdef uint64_t word = ~words[~words[1] >> WORD_ID_BITS == missed.tag]
+    """Find the spellings that may be its own, and ask for what the first one's ids are compared
+    with."""
+    cdef uint64_t word
     cdef int _k
-    missed.spelling = word
+    missed.found = find_words(missed.spellings, missed.tag, TAG)
+    # If there is none, for anything: which is hard to guess.
+    word = ~missed.spellings.words[lowest_bit(missed.found | 1 << (SPELLINGS_AT_PLACE - 1))]
     for _k in range(WORD_IDS):
         # That of no id may be asked for, too.
         prefetch(t.short_tokens + (word & NO_RECORD_ID) * TOKEN_BYTES)
         word >>= RECORD_ID_BITS
 
 
-cdef inline void write_spelling(const Missed* missed) noexcept nogil:
+cdef inline void write_spelling(Context* c, const Missed* missed) noexcept nogil:
+    """Keep the ids of a segment where there is room, or else in the place of any others."""
     cdef uint64_t* words = missed.spellings.words
+    cdef uint64_t tag = missed.tag
     cdef uint64_t new[2]
+    cdef uint32_t empty = find_words(missed.spellings, NO_SPELLING, NO_SPELLING)
+    cdef uint32_t n_words = 1 + (missed.n_ids > WORD_IDS)
     cdef size_t i
     new[0] = new[1] = (<uint64_t>1 << WORD_ID_BITS) - 1
     for i in range(missed.n_ids):
         new[i // WORD_IDS] ^= (
             <uint64_t>(missed.ids[i] ^ NO_RECORD_ID) << RECORD_ID_BITS * (i % WORD_IDS))
-    if missed.n_ids > WORD_IDS:
-        words[0] = ~(new[0] | (missed.tag | IN_BOTH) << WORD_ID_BITS)
-        words[1] = ~(new[1] | <uint64_t>IN_BOTH << WORD_ID_BITS)
-        return
-    words[1] = 0 if ~words[0] >> WORD_ID_BITS & IN_BOTH else words[0]
-    words[0] = ~(new[0] | missed.tag << WORD_ID_BITS)
+    if n_words == 2:
+        empty &= empty >> 1
+        tag |= CONTINUES
+    if empty:
+        i = lowest_bit(empty)
+    else:
+        # Not that which has been there for the longest time: of text that is seen again and again
+        # and is a little too much, nothing would be left when it comes.
+        c.turn += 1
+        i = c.turn % (SPELLINGS_AT_PLACE + 1 - n_words)
+    words[i] = ~(new[0] | tag << 32)
+    if n_words == 2:
+        words[i + 1] = ~(new[1] | (tag ^ TAG) << 32)
 
 
 cdef inline void remember(Context* c, const Key* key, uint64_t value) noexcept nogil:
@@ -339,7 +359,7 @@ cdef inline void settle(const Tables* t, Context* c, Missed* missed, bint is_new
     """Remember the ids of a segment, which are new to the cache of spellings or not."""
     cdef uint64_t value
     if is_new and missed.spellings and missed.n_ids <= SPELLED_IDS and c.remembers:
-        write_spelling(missed)
+        write_spelling(c, missed)
     if missed.n_ids <= 2 and t.longest_short:
         if missed.n_ids == 1:
             missed.ids[1] = NO_RECORD_ID
@@ -533,7 +553,7 @@ cdef void expect_bytes(Context* c, Py_ssize_t n_bytes) noexcept nogil:
     c.n_bytes += n_bytes
     if c.n_bytes > PROVIDED_ABOVE:
         provide_memory(c.records, sizeof(Record) << (64 - c.record_shift))
-        provide_memory(c.spellings, c.n_spellings * sizeof(Spellings))
+        provide_memory(c.spellings, c.n_places * sizeof(Spellings))
 
 
 cdef Status encode_text(
@@ -562,7 +582,7 @@ cdef Status encode_text(
 
 # What `use_caches` set; contexts made before it are not used again.
 cdef int record_bits
-cdef size_t n_spellings
+cdef size_t n_places
 cdef bint remembers
 cdef unsigned int generation = 0
 cdef int most_unused = os.cpu_count() or 1
@@ -574,12 +594,13 @@ cdef Context* new_context() noexcept:
     if not c:
         return NULL
     c.records = <Record*>calloc(<size_t>1 << record_bits, sizeof(Record))
-    c.spellings = <Spellings*>calloc(n_spellings, sizeof(Spellings))
-    if not c.records or not c.spellings:
+    c.spellings_memory = calloc(n_places + 1, sizeof(Spellings))
+    if not c.records or not c.spellings_memory:
         delete_context(c)
         return NULL
+    c.spellings = <Spellings*>((<uintptr_t>c.spellings_memory + LINE_BYTES - 1) & -LINE_BYTES)
     c.record_shift = 64 - record_bits
-    c.n_spellings = n_spellings
+    c.n_places = n_places
     c.remembers = remembers
     c.generation = generation
     return c
@@ -587,7 +608,7 @@ cdef Context* new_context() noexcept:
 
 cdef void delete_context(Context* c) noexcept:
     free(c.records)
-    free(c.spellings)
+    free(c.spellings_memory)
     free(c.more_ids.ids)
     free(c)
 
@@ -629,19 +650,20 @@ cdef class Contexts:
 
 def context_bytes():
     """Memory that the caches and the scratch of one call may take, in bytes."""
-    return sizeof(Context) + (sizeof(Record) << record_bits) + n_spellings * sizeof(Spellings)
+    return (sizeof(Context) + (sizeof(Record) << record_bits)
+            + (n_places + 1) * sizeof(Spellings))
 
 
-CACHES = {"": (RECORD_BITS, SPELLING_PAIRS, True), "tiny": (1, 2, True), "off": (1, 2, False)}
+CACHES = {"": (RECORD_BITS, SPELLING_PLACES, True), "tiny": (1, 1, True), "off": (1, 1, False)}
 
 
 def use_caches(str size):
     """Encode with caches of this size from now on: "tiny", "off", or "" for the full size. No
     size changes any id."""
-    global record_bits, n_spellings, remembers, generation
+    global record_bits, n_places, remembers, generation
     if size not in CACHES:
         raise ValueError(f"caches {size!r}: expected one of {', '.join(filter(None, CACHES))}")
-    record_bits, n_spellings, remembers = CACHES[size]
+    record_bits, n_places, remembers = CACHES[size]
     generation += 1
 
 
