@@ -77,7 +77,10 @@ cdef struct Tables:
     const uint32_t* sorted_ids          # n_sorted
     uint32_t n_sorted
     const uint32_t* prefix_starts       # 65537
-    const uint32_t* character_ids       # 65536
+    const uint32_t* characters          # 65536
+    const uint64_t* border_records
+    const uint16_t* border_pilots
+    Region border_region
     const uint64_t* cut_filter          # 1 << CUT_BITS bits
 
 

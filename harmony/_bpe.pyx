@@ -27,7 +27,8 @@ from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from harmony._pretokenize cimport forget_scanner_steps, scanner_steps
 from harmony._segments cimport (
-    CUT_BITS, ID_SHIFT, LANES_AT_ONCE, NO_RECORD_ID, forget_segment_steps, segment_steps, tier,
+    CUT_BITS, ID_SHIFT, LANES, LANES_AT_ONCE, NO_RECORD_ID, RECORD_ID_BITS, forget_segment_steps,
+    segment_steps, tier,
 )
 
 from harmony.errors import VocabularyError
@@ -52,6 +53,7 @@ cdef enum:
     ID_MASK = 0x1FFFFF
     # An id that no token has: before and behind the tokens of a piece.
     GUARD = ID_MASK
+    NUMBER_BITS = 13
 
 cdef enum:
     # A run of so many bytes is encoded at the length of the other, if its tokens repeat.
@@ -184,17 +186,99 @@ cdef uint32_t find_long(const Tables* t, const uint8_t* piece, size_t n_bytes) n
 
 # --- merging by rank ----------------------------------------------------------------------------
 
-cdef inline uint32_t character_at(
-    const Tables* t, const uint8_t* piece, size_t n_bytes, size_t at,
+cdef struct Units:
+    # What a piece is merged from: bytes, or characters.
+    size_t n
+    uint8_t starts[LANES]               # where each starts, and where the last one ends
+    uint32_t tokens[LANES + LANES_AT_ONCE]
+    # Of the border before each, and of that behind the last: the token that both units make, and
+    # the first token that holds the border; NO_ID: none.
+    uint32_t pairs[LANES + LANES_AT_ONCE]
+    uint32_t holders[LANES + LANES_AT_ONCE]
+
+
+cdef void read_bytes(
+    const Tables* t, const uint8_t* piece, size_t n_bytes, Units* units,
 ) noexcept nogil:
-    """The token that is the character of three bytes at `at`, or NO_ID."""
-    cdef uint32_t code_point
-    if (not t.character_ids or n_bytes - at < 3 or piece[at] >> 4 != 0xE
-            or piece[at + 1] >> 6 != 2 or piece[at + 2] >> 6 != 2):
-        return NO_ID
-    code_point = (<uint32_t>(piece[at] & 0x0F) << 12 | (piece[at + 1] & 0x3F) << 6
-                  | (piece[at + 2] & 0x3F))
-    return u32_at(t.character_ids, code_point, 65536)
+    cdef size_t i, key
+    count_steps(n_bytes)
+    for i in range(n_bytes):
+        units.tokens[i] = u32_at(t.byte_ids, piece[i], 256)
+    for i in range(1, n_bytes):
+        key = (piece[i - 1] | <size_t>piece[i] << 8) * 2
+        units.pairs[i] = u32_at(t.byte_pairs, key, 2 * 65536)
+        units.holders[i] = u32_at(t.byte_pairs, key + 1, 2 * 65536)
+    units.n = n_bytes
+
+
+cdef inline uint32_t code_point_at(
+    const uint8_t* piece, size_t n_bytes, size_t at, size_t* length,
+) noexcept nogil:
+    """The code point of the character of up to three bytes at `at`; U+FFFF, which is none, if there
+    is no such character."""
+    cdef uint32_t first = piece[at]
+    if first < 0x80:
+        length[0] = 1
+        return first
+    if first < 0xE0:
+        length[0] = 2
+        if n_bytes - at >= 2 and first >= 0xC2 and piece[at + 1] >> 6 == 2:
+            return (first & 0x1F) << 6 | (piece[at + 1] & 0x3F)
+        return 0xFFFF
+    length[0] = 3
+    if first < 0xF0 and n_bytes - at >= 3 and piece[at + 1] >> 6 == 2 and piece[at + 2] >> 6 == 2:
+        return (first & 0x0F) << 12 | (piece[at + 1] & 0x3F) << 6 | (piece[at + 2] & 0x3F)
+    return 0xFFFF
+
+
+cdef bint read_characters(
+    const Tables* t, const uint8_t* piece, size_t n_bytes, Units* units,
+) noexcept nogil:
+    """Returns False if there is a character that is no token."""
+    cdef uint32_t keys[SHORT_PIECE]             # of the borders before characters
+    cdef uint32_t places[SHORT_PIECE]           # of their records
+    cdef uint32_t key = 0
+    cdef uint32_t character, pair
+    cdef uint64_t record
+    cdef size_t n = 0
+    cdef size_t i = 0
+    cdef size_t k, length
+    while i < n_bytes:
+        character = u32_at(t.characters, code_point_at(piece, n_bytes, i, &length), 65536)
+        if character == NO_ID:
+            return False
+        key = (key << NUMBER_BITS | character >> RECORD_ID_BITS) & ((1 << 2 * NUMBER_BITS) - 1)
+        keys[n] = key
+        places[n] = place_in(&t.border_region, t.border_pilots, key * MULTIPLIER_1)
+        prefetch(t.border_records + places[n])
+        units.tokens[n] = character & NO_RECORD_ID
+        units.starts[n] = <uint8_t>i
+        i += length
+        n += 1
+    count_steps(n)
+    units.n = n
+    units.starts[n] = <uint8_t>n_bytes
+    for k in range(1, n):
+        record = u64_at(t.border_records, places[k], t.border_region.n_places)
+        record |= -<uint64_t>(record >> 2 * RECORD_ID_BITS != keys[k])
+        units.holders[k] = record >> RECORD_ID_BITS & NO_RECORD_ID
+        pair = record & NO_RECORD_ID
+        units.pairs[k] = pair | -<uint32_t>(pair == NO_RECORD_ID)
+    return True
+
+
+cdef inline void add_lane(
+    const Tables* t, Merging* m, size_t lane, uint32_t token, uint32_t rank, uint32_t is_known,
+) noexcept nogil:
+    """Put a token behind this lane, whose rank is known, or else is asked for."""
+    cdef Lanes* lanes = &m.pieces[m.n]
+    cdef uint32_t place = place_of_pair(t, lanes.ids[lane], token)
+    prefetch(t.pair_records + place)
+    m.wanted_places[m.n_wanted] = place
+    m.wanted_lanes[m.n_wanted] = <uint16_t>(m.n * LANES + lane)
+    m.n_wanted += 1 - is_known
+    lanes.ranks[lane] = rank | (is_known - 1)
+    lanes.ids[lane + 1] = token
 
 
 cdef void begin_merging(
@@ -202,68 +286,46 @@ cdef void begin_merging(
 ) noexcept nogil:
     """The first merges of a piece, and which others are possible then.
 
-    Two bytes are merged here if that comes before any merge which could take one of them away:
-    every such merge makes a token that holds the border to the byte before or behind the two, and
-    `byte_pairs` knows the rank of the first of these tokens. No byte is in two such pairs.
+    Two units, bytes or characters, are merged here if that comes before any merge which could take
+    one of them away: every such merge makes a token that holds the border to the unit before or
+    behind the two, and the first of these tokens is known. No unit is in two such pairs. What is
+    done to make the token of the two of their bytes does not matter: nothing comes between.
 
-        piece   w  o  r  d  s
-        pairs     wo or rd ds       or is merged if it comes before wo, rd and all longer tokens
-        borders   wo or rd ds       that hold these
+        piece    w  o  r  d  s
+        pairs      wo or rd ds       or is merged if it comes before wo, rd and all longer tokens
+        holders    wo or rd ds       that hold these borders
 
-    A character of three bytes is merged by the same rule: if its token comes before any that holds
-    a border of it, so do the merges that make the token.
+    By the same rule a character that is merged with none is one token; or else it is late, and
+    other tokens may take a part of it, so that its bytes are merged one by one.
 
-    What merges of more than two bytes make is only asked for: `end_merging` looks it up, and the
+    What merges of more than two units make is only asked for: `end_merging` looks it up, and the
     more happens in between, the less it waits.
     """
     cdef Lanes* lanes = &m.pieces[m.n]
-    cdef uint32_t pairs[SHORT_PIECE + 1]        # of the bytes before and at each index
-    cdef uint32_t borders[SHORT_PIECE + 3]
-    cdef uint32_t characters[SHORT_PIECE]       # of three bytes, where `three` says so
-    cdef uint64_t starts = (<uint64_t>1 << n_bytes) - 1
-    cdef uint64_t seconds = 0                   # second bytes of merged pairs
-    cdef uint64_t three = 0                     # first bytes of merged characters
-    cdef uint64_t alone, known
-    cdef uint32_t left, token, place, is_known
-    cdef uint32_t pair = NO_ID
-    cdef uint32_t border = NO_ID
-    cdef uint32_t border_before = NO_ID
-    cdef uint32_t pair_before
-    cdef uint8_t highest = piece[0]
+    cdef Units units
+    cdef uint32_t token
+    cdef uint64_t starts, alone, known, seconds
+    cdef uint64_t late = 0
     cdef size_t lane = 0
-    cdef size_t i, key
-    cdef bint is_merged
-    count_steps(n_bytes)
-    pairs[0] = pairs[n_bytes] = borders[0] = NO_ID
-    for i in range(n_bytes, n_bytes + 3):
-        borders[i] = NO_ID
-    for i in range(1, n_bytes):
-        key = (<size_t>piece[i - 1] << 8 | piece[i]) * 2
-        pair_before = pair
-        pairs[i] = pair = u32_at(t.byte_pairs, key, 2 * 65536)
-        key = u32_at(t.byte_pairs, key + 1, 2 * 65536)
-        # What is merged is hard to guess, here and below: no branch depends on it.
-        is_merged = (pair_before < border_before) & (pair_before < key)
-        seconds |= <uint64_t>is_merged << (i - 1)
-        border_before = border
-        borders[i] = border = <uint32_t>key
-        highest = max(highest, piece[i])
-    is_merged = pair < border_before
-    seconds |= <uint64_t>is_merged << (n_bytes - 1)
-    starts &= ~seconds
-    if highest >= 0xE0:
-        for i in range(n_bytes):
-            token = character_at(t, piece, n_bytes, i)
-            if token < borders[i] and token < borders[i + 3]:
-                characters[i] = token
-                three |= <uint64_t>1 << i
-        starts &= ~(three << 1 | three << 2)
-    # Where a byte follows a byte, it is known what they make; where nothing is before, too.
-    alone = starts & ~(seconds >> 1 | three)
+    cdef size_t i = piece[0] == 0x20 and n_bytes > 1
+    # From U+0380 on: in words of Latin script there are more characters, but less to gain.
+    cdef bint by_characters = t.border_records != NULL and piece[i] >= 0xCE
+    if by_characters:
+        by_characters = read_characters(t, piece, n_bytes, &units)
+    if not by_characters:
+        read_bytes(t, piece, n_bytes, &units)
+    units.pairs[0] = units.holders[0] = units.holders[units.n] = NO_ID
+    seconds = tier.find_first_merges(units.pairs, units.holders, units.n)
+    starts = ((<uint64_t>1 << units.n) - 1) & ~seconds
+    alone = starts & ~(seconds >> 1)
+    if by_characters:
+        late = alone & tier.find_late(units.tokens, units.holders, units.n)
+        alone ^= late
+    # Where a unit follows a unit, it is known what they make; where nothing is before, too.
     known = alone & alone << 1 | 1
     lanes.piece = piece
     lanes.n_bytes = <uint32_t>n_bytes
-    lanes.ids[0] = left = GUARD
+    lanes.ids[0] = GUARD
     i = 0
     while i < n_bytes + 2:
         memset(lanes.ranks + i, 0xFF, LANES_AT_ONCE * sizeof(uint32_t))     # NO_ID
@@ -271,19 +333,15 @@ cdef void begin_merging(
     while starts:
         i = lowest_bit(starts)
         starts &= starts - 1
-        token = u32_at(t.byte_ids, piece[i], 256)
-        token = pairs[i + 1] if seconds >> 1 >> i & 1 else token
-        if three >> i & 1:
-            token = characters[i]
-        place = place_of_pair(t, left, token)
-        prefetch(t.pair_records + place)
-        m.wanted_places[m.n_wanted] = place
-        m.wanted_lanes[m.n_wanted] = <uint16_t>(m.n * LANES + lane)
-        is_known = known >> i & 1
-        m.n_wanted += 1 - is_known
-        lanes.ranks[lane] = pairs[i] | (is_known - 1)
+        if late >> i & 1:
+            for i in range(units.starts[i], units.starts[i + 1]):
+                add_lane(t, m, lane, u32_at(t.byte_ids, piece[i], 256), NO_ID, False)
+                lane += 1
+            continue
+        token = units.tokens[i]
+        token = units.pairs[i + 1] if seconds >> 1 >> i & 1 else token
+        add_lane(t, m, lane, token, units.pairs[i], known >> i & 1)
         lane += 1
-        lanes.ids[lane] = left = token
     lane += 1
     lanes.ids[lane] = GUARD
     lanes.live = (<uint64_t>2 << lane) - 1
@@ -771,7 +829,7 @@ cdef tuple whole(dict arrays, str name):
 
 cdef int check_items(const Tables* t) except -1:
     """What is read through an item of these arrays is inside the one it points into."""
-    cdef uint32_t i, length
+    cdef uint32_t i, length, pair
     for i in range(t.n_ids):
         length = t.short_tokens[<size_t>i * TOKEN_BYTES + TOKEN_BYTES - 1]
         if length != min(t.token_starts[i + 1] - t.token_starts[i], IS_LONG) and not (
@@ -785,6 +843,13 @@ cdef int check_items(const Tables* t) except -1:
             t.shorter_prefix[i] != NO_ID and t.shorter_prefix[i] >= t.n_ids
         ):
             raise VocabularyError(f"the halves of token {i} are no tokens")
+    for i in range(65536):
+        if t.characters[i] != NO_ID and t.characters[i] & NO_RECORD_ID >= t.n_ids:
+            raise VocabularyError(f"the character U+{i:04X} is no token")
+    for i in range(t.border_region.n_places):
+        pair = t.border_records[i] & NO_RECORD_ID
+        if pair != NO_RECORD_ID and pair >= t.n_ids:
+            raise VocabularyError(f"border_records names token {pair}")
     for i in range(t.n_sorted):
         if t.sorted_ids[i] >= t.n_ids:
             raise VocabularyError(f"sorted_ids names token {t.sorted_ids[i]}")
@@ -807,8 +872,8 @@ cdef class RankTables:
         cdef const uint8_t[::1] token_bytes = arrays["token_bytes"]
         cdef const uint8_t[::1] short_tokens
         cdef const uint32_t[::1] byte_pairs
-        cdef const uint64_t[::1] short_records, long_records, pair_records
-        cdef const uint16_t[::1] short_pilots, long_pilots, pair_pilots
+        cdef const uint64_t[::1] short_records, long_records, pair_records, border_records
+        cdef const uint16_t[::1] short_pilots, long_pilots, pair_pilots, border_pilots
         cdef const uint64_t[::1] cut_filter
         cdef Py_ssize_t n_ids = len(arrays["token_starts"]) - 1
         cdef Py_ssize_t i
@@ -849,6 +914,10 @@ cdef class RankTables:
             raise VocabularyError(f"table pair_regions does not have {ID_BITS} regions")
         for i in range(LOWEST_REGION, ID_BITS):
             read_region(&t.pair_regions[i], arrays["pair_regions"][i], "pair", arrays)
+        border_records, border_pilots = arrays["border_records"], arrays["border_pilots"]
+        if border_records.shape[0]:
+            t.border_records, t.border_pilots = &border_records[0], &border_pilots[0]
+            read_region(&t.border_region, whole(arrays, "border"), "border", arrays)
         t.longest_short = SHORT_LENGTH if n_ids < NO_RECORD_ID else 0
         t.sorted_ids = u32_pointer(arrays, "sorted_ids", -1)
         if t.sorted_ids:
@@ -861,7 +930,7 @@ cdef class RankTables:
             t.split_right = u32_pointer(arrays, "split_right", n_ids)
             t.shorter_prefix = u32_pointer(arrays, "shorter_prefix", n_ids)
             t.prefix_starts = u32_pointer(arrays, "prefix_starts", 65537)
-            t.character_ids = u32_pointer(arrays, "character_ids", 65536)
+            t.characters = u32_pointer(arrays, "characters", 65536)
         if not are_proven:
             check_items(t)
 

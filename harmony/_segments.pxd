@@ -49,6 +49,10 @@ cdef extern from "_tier.h" nogil:
             const Record* records, const Keys* keys, size_t n, size_t number,
             uint64_t* values, uint32_t* missed) noexcept nogil
         uint32_t* write_ids(const uint64_t* values, size_t n, uint32_t* ids) noexcept nogil
+        uint64_t find_first_merges(
+            const uint32_t* pairs, const uint32_t* holders, size_t n) noexcept nogil
+        uint64_t find_late(
+            const uint32_t* tokens, const uint32_t* holders, size_t n) noexcept nogil
         size_t find_merges(
             const Lanes* pieces, uint8_t* open, size_t n, uint8_t* lanes) noexcept nogil
         size_t skip_to_pair(

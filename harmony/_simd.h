@@ -123,6 +123,21 @@ static uint32_t *write_ids_portable(const uint64_t *values, size_t n, uint32_t *
     return ids;
 }
 
+static uint64_t find_first_merges_portable(const uint32_t *pairs, const uint32_t *holders, size_t n) {
+    uint64_t merged = 0;
+    /* A token that holds the borders before and behind two units takes one of them away. */
+    for (size_t i = 1; i < n; i++)
+        merged |= (uint64_t)((pairs[i] < holders[i - 1]) & (pairs[i] < holders[i + 1])) << i;
+    return merged;
+}
+
+static uint64_t find_late_portable(const uint32_t *tokens, const uint32_t *holders, size_t n) {
+    uint64_t late = 0;
+    for (size_t i = 0; i < n; i++)
+        late |= (uint64_t)((tokens[i] >= holders[i]) | (tokens[i] >= holders[i + 1])) << i;
+    return late;
+}
+
 static size_t find_merges_portable(const Lanes *pieces, uint8_t *open, size_t n, uint8_t *lanes) {
     size_t n_merges = 0;
     for (size_t i = 0; i < n; i++) {
@@ -191,7 +206,7 @@ UTF8_OF_PORTABLE(utf8_of_ucs4_portable, uint32_t)
 static const Tier portable_tier = {
     classify_portable, find_cjk_portable, find_letters_portable,
     write_ends_portable, make_keys_portable, look_up_portable, write_ids_portable,
-    find_merges_portable, skip_to_pair_portable,
+    find_first_merges_portable, find_late_portable, find_merges_portable, skip_to_pair_portable,
     utf8_of_latin1_portable, utf8_of_ucs2_portable, utf8_of_ucs4_portable,
 };
 
@@ -464,6 +479,29 @@ AVX2 static size_t look_up_avx2(const Record *records, const Keys *keys, size_t 
     return n_missed + look_up_from(i, records, keys, n, number, values, missed + n_missed);
 }
 
+/* Which of eight numbers are at least as large as the other eight. */
+AVX2 static inline uint64_t at_least(const uint32_t *numbers, const uint32_t *others) {
+    __m256i a = _mm256_loadu_si256((const __m256i *)numbers);
+    __m256i b = _mm256_loadu_si256((const __m256i *)others);
+    __m256i is_so = _mm256_cmpeq_epi32(_mm256_max_epu32(a, b), a);
+    return (unsigned)_mm256_movemask_ps(_mm256_castsi256_ps(is_so));
+}
+
+AVX2 static uint64_t find_first_merges_avx2(const uint32_t *pairs, const uint32_t *holders,
+                                            size_t n) {
+    uint64_t others = 1;
+    for (size_t i = 1; i < n; i += 8)
+        others |= (at_least(pairs + i, holders + i - 1) | at_least(pairs + i, holders + i + 1)) << i;
+    return ~others & (((uint64_t)1 << (n - 1) << 1) - 1);
+}
+
+AVX2 static uint64_t find_late_avx2(const uint32_t *tokens, const uint32_t *holders, size_t n) {
+    uint64_t late = 0;
+    for (size_t i = 0; i < n; i += 8)
+        late |= (at_least(tokens + i, holders + i) | at_least(tokens + i, holders + i + 1)) << i;
+    return late & (((uint64_t)1 << (n - 1) << 1) - 1);
+}
+
 AVX2 static size_t find_merges_avx2(const Lanes *pieces, uint8_t *open, size_t n, uint8_t *lanes) {
     size_t n_merges = 0;
     for (size_t i = 0; i < n; i++) {
@@ -600,7 +638,7 @@ AVX2 static uint8_t *utf8_of_ucs4_avx2(const uint32_t *text, size_t n, uint8_t *
 static const Tier avx2_tier = {
     classify_avx2, find_cjk_avx2, find_letters_avx2,
     write_ends_avx2, make_keys_avx2, look_up_avx2, write_ids_avx2,
-    find_merges_avx2, skip_to_pair_avx2,
+    find_first_merges_avx2, find_late_avx2, find_merges_avx2, skip_to_pair_avx2,
     utf8_of_latin1_avx2, utf8_of_ucs2_avx2, utf8_of_ucs4_avx2,
 };
 
@@ -768,7 +806,7 @@ AVX512 static uint8_t *utf8_of_ucs4_avx512(const uint32_t *text, size_t n, uint8
 static const Tier avx512_tier = {
     classify_avx512, find_cjk_avx512, find_letters_avx512,
     write_ends_avx512, make_keys_avx2, look_up_avx2, write_ids_avx512,
-    find_merges_avx2, skip_to_pair_avx2,
+    find_first_merges_avx2, find_late_avx2, find_merges_avx2, skip_to_pair_avx2,
     utf8_of_latin1_avx512, utf8_of_ucs2_avx512, utf8_of_ucs4_avx512,
 };
 

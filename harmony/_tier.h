@@ -135,6 +135,15 @@ typedef struct {
     /* The ids, one or two, in the second words of `n` records; returns where they end. */
     uint32_t *(*write_ids)(const uint64_t *values, size_t n, uint32_t *ids);
 
+    /* Of `n` units of a piece, at most LANES: which of them are merged with the one before, whatever
+     * is done first. `pairs` and `holders` are of the border before each unit and of that behind the
+     * last one: the token that this merge makes, and the first token that holds the border, or
+     * NO_RANK; LANES + LANES_AT_ONCE of either may be read. */
+    uint64_t (*find_first_merges)(const uint32_t *pairs, const uint32_t *holders, size_t n);
+
+    /* Of `n` such units: which of the tokens come behind one that holds a border of theirs. */
+    uint64_t (*find_late)(const uint32_t *tokens, const uint32_t *holders, size_t n);
+
     /* Of the `n` pieces whose numbers are in `open`: those that have a merge, to the front, and the lane
      * of the lowest rank of each, the first if there are several; returns how many they are. */
     size_t (*find_merges)(const Lanes *pieces, uint8_t *open, size_t n, uint8_t *lanes);

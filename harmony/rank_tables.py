@@ -19,7 +19,7 @@ token_starts    uint32 [n_ids + 1]         token i is token_bytes[starts[i]:star
 short_tokens    uint8 [n_ids, 16]          the bytes of token i, then zeros, its length last; 255
                                            there if it has more than 15 bytes
 byte_ids        uint32 [256]               id of each single byte
-byte_pairs      uint32 [65536, 2]          by two bytes (first << 8 | second): id of the token that
+byte_pairs      uint32 [65536, 2]          by two bytes (first | second << 8): id of the token that
                                            they are, or NO_ID; rank of the first token that holds
                                            them next to each other, or NO_ID
 short_records   uint64 [places, 2]         tokens of at most 11 bytes: (bytes 0-7 little-endian),
@@ -38,13 +38,18 @@ shorter_prefix  uint32 [n_ids] or [0]      longest other token that is a prefix 
 sorted_ids      uint32 [n_ids] or [0]      ids in the order of their bytes
 prefix_starts   uint32 [65537] or [0]      place in sorted_ids of the first token whose first
                                            two bytes (0 if missing) are at least the index
-character_ids   uint32 [65536] or [0]      id of the token that is this character of three bytes, by
-                                           code point, or NO_ID
+characters      uint32 [65536] or [0]      of the token that is this character, by code point: its
+                                           number among such tokens << 18 | its id; or NO_ID
+border_records  uint64 [places] or [0]     number of a character << 49 | number of the next << 36 |
+                                           first token that holds the border between them << 18 |
+                                           token that is the two (~0: none); ~0: empty. No record:
+                                           no token holds the border
+border_pilots   uint16 [pilots] or [0]     of their hashes
 cut_filter      uint64 [4096] or [0]       one bit for each hash of two characters, set if a token
                                            may hold the border between them
 ==============  =========================  =========================================================
 
-The last seven are only made when the one merge of every token is given: they serve shortcuts for
+The last nine are only made when the one merge of every token is given: they serve shortcuts for
 o200k; scripts/make_rank_tables.py proves what these rest on.
 """
 
@@ -53,6 +58,8 @@ from __future__ import annotations
 import contextlib
 from collections import defaultdict
 from collections.abc import Sequence
+from itertools import product
+from operator import itemgetter
 
 import numpy as np
 
@@ -64,6 +71,7 @@ MAX_IDS = 2**ID_BITS - 1
 SHORT_LENGTH = 11  # longest token kept inside its hash record
 RECORD_ID_BITS = 18  # of each of the two ids of a record; all ones: none
 NO_RECORD_ID = 2**RECORD_ID_BITS - 1
+NUMBER_BITS = 13  # of a character that is a token
 IS_LONG = 255  # in place of the length of a token that has more than 15 bytes
 CUT_BITS = 18  # log2 of the bits of the cut filter
 FILLED = 0.98  # of the places of a hash table
@@ -120,7 +128,7 @@ def build_rank_tables(
     tables.update(_long_tables(id_of, short_length))
     tables.update(_pair_tables(pairs))
     tables.update(_long_piece_tables(tokens, id_of, final_pairs))
-    tables["character_ids"] = _character_ids(id_of if final_pairs else {})
+    tables.update(_character_tables(id_of if final_pairs else {}))
     tables["cut_filter"] = _cut_filter(tokens) if final_pairs else np.empty(0, dtype=np.uint64)
     return tables
 
@@ -150,12 +158,12 @@ def _byte_pairs(tokens: Sequence[bytes]) -> np.ndarray:
     pairs = np.full((65536, 2), NO_ID, dtype=np.uint32)
     for i, token in enumerate(tokens):
         if len(token) == 2:
-            pairs[token[0] << 8 | token[1], 0] = i
+            pairs[token[0] | token[1] << 8, 0] = i
     content = np.frombuffer(b"".join(tokens), dtype=np.uint8).astype(np.uint16)
     ids = np.repeat(np.arange(len(tokens), dtype=np.uint32), [len(token) for token in tokens])
     within = ids[1:] == ids[:-1]
     # From the last rank to the first: what is written last stays.
-    pairs[(content[:-1] << 8 | content[1:])[within][::-1], 1] = ids[1:][within][::-1]
+    pairs[(content[:-1] | content[1:] << 8)[within][::-1], 1] = ids[1:][within][::-1]
     return pairs
 
 
@@ -314,15 +322,51 @@ def _long_piece_tables(
     }
 
 
-def _character_ids(id_of: dict[bytes, int]) -> np.ndarray:
-    if not id_of:
-        return np.empty(0, dtype=np.uint32)
-    ids = np.full(65536, NO_ID, dtype=np.uint32)
+def _character_tables(id_of: dict[bytes, int]) -> Tables:
+    """Of the characters below U+10000 that are tokens, and of the borders between two of them.
+
+    A token may begin or end inside a character; then every character counts that ends or begins so.
+    """
+    characters = np.full(65536 if id_of else 0, NO_ID, dtype=np.uint32)
+    ending: dict[bytes, list[bytes]] = defaultdict(list)
+    starting: dict[bytes, list[bytes]] = defaultdict(list)
+    number_of: dict[bytes, int] = {}
     for token, i in id_of.items():
-        if len(token) == 3 and 0xE0 <= token[0] <= 0xEF:
-            with contextlib.suppress(UnicodeDecodeError):
-                ids[ord(token.decode())] = i
-    return ids
+        with contextlib.suppress(UnicodeDecodeError, TypeError):
+            code_point = ord(token.decode())
+            if code_point < len(characters):
+                number = number_of[token] = len(number_of)
+                characters[code_point] = number << RECORD_ID_BITS | i
+                for at in range(len(token)):
+                    ending[token[at:]].append(token)
+                    starting[token[: at + 1]].append(token)
+    first_holder: dict[tuple[bytes, bytes], int] = {}
+    for token, i in sorted(id_of.items(), key=itemgetter(1)):
+        starts = [at for at, byte in enumerate(token) if byte & 0xC0 != 0x80]
+        stops = [*starts[1:], len(token)]
+        for before, at, behind in zip([0, *starts], starts, stops, strict=False):
+            if at > 0:
+                first_holder.setdefault((token[before:at], token[at:behind]), i)
+    holders: dict[tuple[bytes, bytes], int] = {}
+    for (end, start), i in first_holder.items():
+        for pair in product(ending.get(end, ()), starting.get(start, ())):
+            holders[pair] = min(i, holders.get(pair, i))
+    keys = [number_of[a] << NUMBER_BITS | number_of[b] for a, b in holders]
+    ids = [i << RECORD_ID_BITS | id_of.get(a + b, NO_RECORD_ID) for (a, b), i in holders.items()]
+    return {"characters": characters, **_border_tables(keys, ids)}
+
+
+def _border_tables(keys: list[int], ids: list[int]) -> Tables:
+    if not keys:
+        return {
+            "border_records": np.empty(0, dtype=np.uint64),
+            "border_pilots": np.empty(0, dtype=np.uint16),
+        }
+    all_keys = np.array(keys, dtype=np.uint64)
+    n_places, pilots, place = _spread(all_keys * np.uint64(MULTIPLIER_1))
+    records = np.full(n_places, EMPTY, dtype=np.uint64)
+    records[place] = all_keys << np.uint64(2 * RECORD_ID_BITS) | np.array(ids, dtype=np.uint64)
+    return {"border_records": records, "border_pilots": pilots}
 
 
 def cut_groups() -> np.ndarray:

@@ -90,6 +90,15 @@ def test_long_pieces_over_few_letters(tokenizer, tiktoken_harmony):
                 "\u0e01\u0e32",
                 "\u3042\u306e\u30fc",
                 "\u4e00\u662f\u7684",
+                " \u0430\u0435\u043e\u043d\u0442\u0441",
+                "\u0410\u0430\u0416\u0463a1",
+                "\u03b1\u03b9\u03c2",
+                " \u05d5\u05d9\u05d4\u05dc",
+                "\u0627\u0644\u0645\u0651",
+                "\u0915\u093e\u094d\u0930",
+                "\u10d0\u10d8",
+                "e\u00e9\u00fc\u0301",
+                "\u0430\U0001f600\u4e00\ufffd",
             ]
         )
         text = "".join(rng.choices(letters, k=rng.randint(20, 400)))

@@ -1,4 +1,6 @@
-"""The perfect hash table of pairs: every merge of a vocabulary has its place, and nothing else."""
+"""The perfect hash tables of pairs and of borders: every item has its place, and nothing else."""
+
+import random
 
 import numpy as np
 import pytest
@@ -11,6 +13,10 @@ from harmony.rank_tables import (
     LOWEST_REGION,
     MULTIPLIER_1,
     MULTIPLIER_2,
+    NO_ID,
+    NO_RECORD_ID,
+    NUMBER_BITS,
+    RECORD_ID_BITS,
     build_rank_tables,
 )
 
@@ -28,13 +34,18 @@ def merges_of(tables) -> dict[tuple[int, int], int]:
     return {divmod(record >> ID_BITS, IDS): record % IDS for record in used}
 
 
+def place_in(pilots, n_places, key) -> int:
+    mixed = key * MULTIPLIER_1 % 2**64
+    mixed ^= int(pilots[(mixed >> 32) * len(pilots) >> 32])
+    return (mixed * MULTIPLIER_2 % 2**64 >> 32) * n_places >> 32
+
+
 def place_of(tables, left, right) -> int:
     """Where the record of a pair belongs, in Python's own integers."""
     bits = max((left | right).bit_length() - 1, LOWEST_REGION)
     first_place, n_places, first_pilot, n_pilots = tables["pair_regions"][bits].tolist()
-    mixed = (left << ID_BITS | right) * MULTIPLIER_1 % 2**64
-    mixed ^= int(tables["pair_pilots"][first_pilot + ((mixed >> 32) * n_pilots >> 32)])
-    return first_place + ((mixed * MULTIPLIER_2 % 2**64 >> 32) * n_places >> 32)
+    pilots = tables["pair_pilots"][first_pilot : first_pilot + n_pilots]
+    return first_place + place_in(pilots, n_places, left << ID_BITS | right)
 
 
 def test_every_merge_of_o200k_has_a_record(tables):
@@ -91,3 +102,59 @@ def test_tokens_made_to_have_the_same_hash_are_refused():
     with pytest.raises(VocabularyError, match="hashes collide"):
         build_rank_tables([bytes([i]) for i in range(256)] + tokens)
     assert build_rank_tables([bytes([i]) for i in range(256)] + tokens[:1])
+
+
+def border_of(tables, left: str, right: str) -> tuple[int, int]:
+    """What the tables say of two characters that are tokens: the first token that holds the border
+    between them, and the one that is both; NO_RECORD_ID: none."""
+    numbers = [int(tables["characters"][ord(each)]) >> RECORD_ID_BITS for each in (left, right)]
+    key = numbers[0] << NUMBER_BITS | numbers[1]
+    records = tables["border_records"]
+    record = int(records[place_in(tables["border_pilots"], len(records), key)])
+    if record >> 2 * RECORD_ID_BITS != key:
+        return NO_RECORD_ID, NO_RECORD_ID
+    return record >> RECORD_ID_BITS & NO_RECORD_ID, record & NO_RECORD_ID
+
+
+def holds_border(token: bytes, left: bytes, right: bytes) -> bool:
+    """Whether the token may be made of a text in which these two characters are neighbours, of a
+    byte of either at least."""
+    return any(
+        (token[:at].endswith(left) or left.endswith(token[:at]))
+        and (token[at:].startswith(right) or right.startswith(token[at:]))
+        for at in range(1, len(token))
+    )
+
+
+def test_characters_are_the_tokens_of_one_character(tables, base_tokenizer):
+    characters = tables["characters"].tolist()
+    for code_point, entry in enumerate(characters):
+        if not 0xD800 <= code_point < 0xE000:
+            ids = base_tokenizer.encode_ordinary(chr(code_point))
+            found = [] if entry == NO_ID else [entry & NO_RECORD_ID]
+            assert found == (ids if len(ids) == 1 else [])
+    numbers = [entry >> RECORD_ID_BITS for entry in characters if entry != NO_ID]
+    assert sorted(numbers) == list(range(len(numbers)))
+
+
+def test_borders_know_the_first_token_that_holds_them(tables, ranks, token_texts):
+    rng = random.Random(5)
+    tokens = list(ranks)
+    known = [chr(i) for i in np.flatnonzero(tables["characters"] != NO_ID)]
+    wide = [text for text in token_texts if len(text) >= 2 and set(text[:2]) <= set(known)]
+    pairs = [text[:2] for text in rng.sample([t for t in wide if not t.isascii()], 100)]
+    pairs += [text[:2] for text in rng.sample(wide, 20)]
+    pairs += [rng.choice(known) + rng.choice(known) for _ in range(60)]
+    pairs += [" " + rng.choice(known) for _ in range(20)]
+    n_none = 0
+    for pair in pairs:
+        left, right = pair[0].encode(), pair[1].encode()
+        junction = left[-1:] + right[:1]
+        first = next(
+            (i for i, t in enumerate(tokens) if junction in t and holds_border(t, left, right)),
+            NO_RECORD_ID,
+        )
+        both = tokens.index(left + right) if left + right in tokens else NO_RECORD_ID
+        assert border_of(tables, *pair) == (first, both), pair
+        n_none += first == NO_RECORD_ID
+    assert 20 < n_none < 120
