@@ -1,7 +1,7 @@
 # Pieces -> ids (merging) over the rank arrays. See _bpe.pyx.
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-from harmony._segments cimport LANES, Lanes
+from harmony._segments cimport LANES, Lanes, Pairs
 
 cdef extern from *:
     """
@@ -41,10 +41,6 @@ cdef struct Sink:
     int64_t next_look   # when to look at signals again, in milliseconds; 0: not begun
 
 
-cdef enum:
-    ID_BITS = 21
-    LOWEST_REGION = 8
-
 cdef struct Region:
     # Of a hash table: where the records and the pilots are of some of its items, or of all.
     uint32_t first_place, n_places, first_pilot, n_pilots
@@ -66,10 +62,7 @@ cdef struct Tables:
     const uint64_t* long_records
     const uint16_t* long_pilots
     Region long_region
-    const uint64_t* pair_records
-    uint64_t n_pair_records
-    const uint16_t* pair_pilots
-    Region pair_regions[ID_BITS]        # by the highest bit
+    Pairs pairs
     # Only for vocabularies whose merges are proven; NULL otherwise.
     const uint32_t* split_left          # n_ids
     const uint32_t* split_right         # n_ids
@@ -78,9 +71,7 @@ cdef struct Tables:
     uint32_t n_sorted
     const uint32_t* prefix_starts       # 65537
     const uint32_t* characters          # 65536
-    const uint64_t* border_records
-    const uint16_t* border_pilots
-    Region border_region
+    Pairs borders                       # of characters, by their numbers
     const uint64_t* cut_filter          # 1 << CUT_BITS bits
 
 
@@ -143,9 +134,8 @@ cdef struct Merging:
     # Pieces that are merged together.
     Lanes pieces[MERGED_AT_ONCE]
     size_t n
-    # Ranks that are yet to be looked up: in which lane, of all pieces, and in which record.
+    # Lanes, of all pieces, whose ranks are yet to be looked up.
     uint16_t wanted_lanes[WANTED_AT_ONCE + SHORT_PIECE]
-    uint32_t wanted_places[WANTED_AT_ONCE + SHORT_PIECE]
     size_t n_wanted
 
 # Whether there is no room for one more.

@@ -27,8 +27,8 @@ from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from harmony._pretokenize cimport forget_scanner_steps, scanner_steps
 from harmony._segments cimport (
-    CUT_BITS, ID_SHIFT, LANES, LANES_AT_ONCE, NO_RECORD_ID, RECORD_ID_BITS, forget_segment_steps,
-    segment_steps, tier,
+    CUT_BITS, ID_BITS, ID_SHIFT, LANES, LANES_AT_ONCE, LOWEST_REGION, NO_RECORD_ID, Pairs,
+    RECORD_ID_BITS, forget_segment_steps, segment_steps, tier,
 )
 
 from harmony.errors import VocabularyError
@@ -38,12 +38,15 @@ cdef extern from "_memory.h" nogil:
     uint8_t byte_at(const uint8_t* values, size_t index, size_t length) noexcept
     uint64_t u64_at(const uint64_t* values, size_t index, size_t length) noexcept
     uint64_t load_u64(const uint8_t* bytes) noexcept
-    void prefetch(const void* address) noexcept
+    uint32_t load_u16(const uint8_t* bytes) noexcept
     uint32_t number_or(uint64_t number, int n_bits, uint32_t none) noexcept
     int lowest_bit(uint64_t bits) noexcept
     int highest_bit(uint64_t bits) noexcept
     uint64_t steps_counted() noexcept
     void forget_steps() noexcept
+
+cdef extern from "_tier.h" nogil:
+    uint32_t place_of_pair(const Pairs* pairs, uint32_t left, uint32_t right) noexcept
 
 cdef extern from "Python.h":
     int PyErr_CheckSignals() noexcept       # unlike Cython's own, leaves the exception set
@@ -127,24 +130,18 @@ cdef inline uint64_t key_of_pair(uint32_t left, uint32_t right) noexcept nogil:
     return <uint64_t>left << ID_BITS | right
 
 
-cdef inline uint32_t place_of_pair(const Tables* t, uint32_t left, uint32_t right) noexcept nogil:
-    """The one place where the record of a pair may be."""
-    cdef const Region* region = &t.pair_regions[highest_bit(left | right | (1 << LOWEST_REGION))]
-    return place_in(region, t.pair_pilots, key_of_pair(left, right) * MULTIPLIER_1)
-
-
 cdef inline uint32_t rank_at(
     const Tables* t, uint32_t place, uint32_t left, uint32_t right,
 ) noexcept nogil:
     """Rank of merging these two, whose record belongs at `place`: the id this makes, or NO_ID."""
-    cdef uint64_t record = u64_at(t.pair_records, place, t.n_pair_records)
+    cdef uint64_t record = u64_at(t.pairs.records, place, t.pairs.n_records)
     count_steps(1)
     return number_or(record ^ key_of_pair(left, right) << ID_BITS, ID_BITS, NO_ID)
 
 
 cdef inline uint32_t find_pair(const Tables* t, uint32_t left, uint32_t right) noexcept nogil:
     """Id of the token that merging these two makes, or NO_ID."""
-    return rank_at(t, place_of_pair(t, left, right), left, right)
+    return rank_at(t, place_of_pair(&t.pairs, left, right), left, right)
 
 
 cdef void make_careful_key(
@@ -202,10 +199,10 @@ cdef void read_bytes(
 ) noexcept nogil:
     cdef size_t i, key
     count_steps(n_bytes)
-    for i in range(n_bytes):
-        units.tokens[i] = u32_at(t.byte_ids, piece[i], 256)
+    units.tokens[0] = u32_at(t.byte_ids, piece[0], 256)
     for i in range(1, n_bytes):
-        key = (piece[i - 1] | <size_t>piece[i] << 8) * 2
+        units.tokens[i] = u32_at(t.byte_ids, piece[i], 256)
+        key = <size_t>load_u16(piece + i - 1) * 2
         units.pairs[i] = u32_at(t.byte_pairs, key, 2 * 65536)
         units.holders[i] = u32_at(t.byte_pairs, key + 1, 2 * 65536)
     units.n = n_bytes
@@ -235,32 +232,31 @@ cdef bint read_characters(
     const Tables* t, const uint8_t* piece, size_t n_bytes, Units* units,
 ) noexcept nogil:
     """Returns False if there is a character that is no token."""
-    cdef uint32_t keys[SHORT_PIECE]             # of the borders before characters
-    cdef uint32_t places[SHORT_PIECE]           # of their records
-    cdef uint32_t key = 0
+    cdef uint32_t numbers[1 + LANES + LANES_AT_ONCE]    # of characters; the first has none before
+    cdef uint32_t places[LANES + LANES_AT_ONCE]         # of the records of the borders before them
     cdef uint32_t character, pair
-    cdef uint64_t record
+    cdef uint64_t record, key
     cdef size_t n = 0
     cdef size_t i = 0
     cdef size_t k, length
+    numbers[0] = 0
     while i < n_bytes:
         character = u32_at(t.characters, code_point_at(piece, n_bytes, i, &length), 65536)
         if character == NO_ID:
             return False
-        key = (key << NUMBER_BITS | character >> RECORD_ID_BITS) & ((1 << 2 * NUMBER_BITS) - 1)
-        keys[n] = key
-        places[n] = place_in(&t.border_region, t.border_pilots, key * MULTIPLIER_1)
-        prefetch(t.border_records + places[n])
         units.tokens[n] = character & NO_RECORD_ID
         units.starts[n] = <uint8_t>i
         i += length
         n += 1
+        numbers[n] = character >> RECORD_ID_BITS
     count_steps(n)
     units.n = n
     units.starts[n] = <uint8_t>n_bytes
+    tier.find_places(&t.borders, numbers, numbers + 1, n, places)
     for k in range(1, n):
-        record = u64_at(t.border_records, places[k], t.border_region.n_places)
-        record |= -<uint64_t>(record >> 2 * RECORD_ID_BITS != keys[k])
+        record = u64_at(t.borders.records, places[k], t.borders.n_records)
+        key = <uint64_t>numbers[k] << NUMBER_BITS | numbers[k + 1]
+        record |= -<uint64_t>(record >> 2 * RECORD_ID_BITS != key)
         units.holders[k] = record >> RECORD_ID_BITS & NO_RECORD_ID
         pair = record & NO_RECORD_ID
         units.pairs[k] = pair | -<uint32_t>(pair == NO_RECORD_ID)
@@ -268,13 +264,10 @@ cdef bint read_characters(
 
 
 cdef inline void add_lane(
-    const Tables* t, Merging* m, size_t lane, uint32_t token, uint32_t rank, uint32_t is_known,
+    Merging* m, size_t lane, uint32_t token, uint32_t rank, uint32_t is_known,
 ) noexcept nogil:
-    """Put a token behind this lane, whose rank is known, or else is asked for."""
+    """Put a token behind this lane, whose rank is known, or else is yet to be looked up."""
     cdef Lanes* lanes = &m.pieces[m.n]
-    cdef uint32_t place = place_of_pair(t, lanes.ids[lane], token)
-    prefetch(t.pair_records + place)
-    m.wanted_places[m.n_wanted] = place
     m.wanted_lanes[m.n_wanted] = <uint16_t>(m.n * LANES + lane)
     m.n_wanted += 1 - is_known
     lanes.ranks[lane] = rank | (is_known - 1)
@@ -298,8 +291,7 @@ cdef void begin_merging(
     By the same rule a character that is merged with none is one token; or else it is late, and
     other tokens may take a part of it, so that its bytes are merged one by one.
 
-    What merges of more than two units make is only asked for: `end_merging` looks it up, and the
-    more happens in between, the less it waits.
+    What the others make `end_merging` looks up, for many pieces at once.
     """
     cdef Lanes* lanes = &m.pieces[m.n]
     cdef Units units
@@ -309,7 +301,7 @@ cdef void begin_merging(
     cdef size_t lane = 0
     cdef size_t i = piece[0] == 0x20 and n_bytes > 1
     # From U+0380 on: in words of Latin script there are more characters, but less to gain.
-    cdef bint by_characters = t.border_records != NULL and piece[i] >= 0xCE
+    cdef bint by_characters = t.borders.records != NULL and piece[i] >= 0xCE
     if by_characters:
         by_characters = read_characters(t, piece, n_bytes, &units)
     if not by_characters:
@@ -335,12 +327,12 @@ cdef void begin_merging(
         starts &= starts - 1
         if late >> i & 1:
             for i in range(units.starts[i], units.starts[i + 1]):
-                add_lane(t, m, lane, u32_at(t.byte_ids, piece[i], 256), NO_ID, False)
+                add_lane(m, lane, u32_at(t.byte_ids, piece[i], 256), NO_ID, False)
                 lane += 1
             continue
         token = units.tokens[i]
         token = units.pairs[i + 1] if seconds >> 1 >> i & 1 else token
-        add_lane(t, m, lane, token, units.pairs[i], known >> i & 1)
+        add_lane(m, lane, token, units.pairs[i], known >> i & 1)
         lane += 1
     lane += 1
     lanes.ids[lane] = GUARD
@@ -349,36 +341,43 @@ cdef void begin_merging(
     m.n += 1
 
 
-cdef struct Step:
-    # A merge that was made: the two pairs that it is in, and where their ranks belong.
-    uint32_t left, merged, right
-    uint32_t place_before, place_behind
-    uint32_t* rank_before
-    uint32_t* rank_behind
+cdef struct Wanted:
+    # Pairs of tokens whose merges are looked up together, where their records are, and where the
+    # ranks go.
+    size_t n
+    uint32_t lefts[2 * MERGED_AT_ONCE + LANES_AT_ONCE]
+    uint32_t rights[2 * MERGED_AT_ONCE + LANES_AT_ONCE]
+    uint32_t places[2 * MERGED_AT_ONCE + LANES_AT_ONCE]
+    uint32_t* ranks[2 * MERGED_AT_ONCE]
 
 
-cdef inline void make_merge(const Tables* t, Lanes* lanes, uint32_t at, Step* step) noexcept nogil:
-    """Merge the token in this lane with the next, and ask for what both neighbours would make."""
+cdef inline void want(Wanted* w, uint32_t left, uint32_t right, uint32_t* rank) noexcept nogil:
+    w.lefts[w.n] = left
+    w.rights[w.n] = right
+    w.ranks[w.n] = rank
+    w.n += 1
+
+
+cdef void look_up_wanted(const Tables* t, Wanted* w) noexcept nogil:
+    cdef size_t i
+    tier.find_places(&t.pairs, w.lefts, w.rights, w.n, w.places)
+    for i in range(w.n):
+        w.ranks[i][0] = rank_at(t, w.places[i], w.lefts[i], w.rights[i])
+    w.n = 0
+
+
+cdef inline void make_merge(Lanes* lanes, uint32_t at, Wanted* w) noexcept nogil:
+    """Merge the token in this lane with the next; it is wanted what both neighbours would make."""
     cdef uint64_t behind = lanes.live & ~<uint64_t>1 << at
     cdef int first = highest_bit(lanes.live & ((<uint64_t>1 << at) - 1))
     cdef int second = lowest_bit(behind)
+    cdef uint32_t merged = lanes.ranks[at]
     behind &= behind - 1
     lanes.live ^= <uint64_t>1 << second
     lanes.ranks[second] = NO_ID
-    step.merged = lanes.ids[at] = lanes.ranks[at]
-    step.left = lanes.ids[first]
-    step.right = lanes.ids[lowest_bit(behind)]
-    step.place_before = place_of_pair(t, step.left, step.merged)
-    step.place_behind = place_of_pair(t, step.merged, step.right)
-    prefetch(t.pair_records + step.place_before)
-    prefetch(t.pair_records + step.place_behind)
-    step.rank_before = &lanes.ranks[first]
-    step.rank_behind = &lanes.ranks[at]
-
-
-cdef inline void rank_again(const Tables* t, const Step* step) noexcept nogil:
-    step.rank_before[0] = rank_at(t, step.place_before, step.left, step.merged)
-    step.rank_behind[0] = rank_at(t, step.place_behind, step.merged, step.right)
+    lanes.ids[at] = merged
+    want(w, lanes.ids[first], merged, &lanes.ranks[first])
+    want(w, merged, lanes.ids[lowest_bit(behind)], &lanes.ranks[at])
 
 
 cdef void end_merging(const Tables* t, Merging* m) noexcept nogil:
@@ -388,24 +387,27 @@ cdef void end_merging(const Tables* t, Merging* m) noexcept nogil:
     processor works on others. It has to know on which, so that no branch depends on a rank.
     """
     cdef uint8_t open[MERGED_AT_ONCE]           # pieces that may have a merge
-    cdef uint8_t places[MERGED_AT_ONCE]         # the lane of each
-    cdef Step steps[MERGED_AT_ONCE]
+    cdef uint8_t lowest[MERGED_AT_ONCE]         # the lane of each
+    cdef Wanted wanted
     cdef Lanes* lanes
     cdef size_t i, at
     cdef size_t n = m.n
+    wanted.n = 0
     for i in range(m.n_wanted):
         lanes = &m.pieces[m.wanted_lanes[i] // LANES]
         at = m.wanted_lanes[i] % LANES
-        lanes.ranks[at] = rank_at(t, m.wanted_places[i], lanes.ids[at], lanes.ids[at + 1])
+        want(&wanted, lanes.ids[at], lanes.ids[at + 1], &lanes.ranks[at])
+        if wanted.n == 2 * MERGED_AT_ONCE:
+            look_up_wanted(t, &wanted)
+    look_up_wanted(t, &wanted)
     for i in range(n):
         open[i] = <uint8_t>i
     while n:
         count_steps(LANES * n)
-        n = tier.find_merges(m.pieces, open, n, places)
+        n = tier.find_merges(m.pieces, open, n, lowest)
         for i in range(n):
-            make_merge(t, &m.pieces[open[i]], places[i], &steps[i])
-        for i in range(n):
-            rank_again(t, &steps[i])
+            make_merge(&m.pieces[open[i]], lowest[i], &wanted)
+        look_up_wanted(t, &wanted)
     m.n = 0
     m.n_wanted = 0
 
@@ -822,6 +824,17 @@ cdef int read_region(Region* region, row, str name, dict arrays) except -1:
     return 0
 
 
+cdef int set_region(Pairs* pairs, int bits, row, str name, dict arrays) except -1:
+    """Have pairs of ids of so many bits looked up in this region."""
+    cdef Region region
+    read_region(&region, row, name, arrays)
+    pairs.first_place[bits - LOWEST_REGION] = region.first_place
+    pairs.n_places[bits - LOWEST_REGION] = region.n_places
+    pairs.first_pilot[bits - LOWEST_REGION] = region.first_pilot
+    pairs.n_pilots[bits - LOWEST_REGION] = region.n_pilots
+    return 0
+
+
 cdef tuple whole(dict arrays, str name):
     """The region of a hash table that has only one."""
     return 0, len(arrays[name + "_records"]), 0, len(arrays[name + "_pilots"])
@@ -846,8 +859,8 @@ cdef int check_items(const Tables* t) except -1:
     for i in range(65536):
         if t.characters[i] != NO_ID and t.characters[i] & NO_RECORD_ID >= t.n_ids:
             raise VocabularyError(f"the character U+{i:04X} is no token")
-    for i in range(t.border_region.n_places):
-        pair = t.border_records[i] & NO_RECORD_ID
+    for i in range(t.borders.n_records):
+        pair = t.borders.records[i] & NO_RECORD_ID
         if pair != NO_RECORD_ID and pair >= t.n_ids:
             raise VocabularyError(f"border_records names token {pair}")
     for i in range(t.n_sorted):
@@ -906,18 +919,20 @@ cdef class RankTables:
         t.long_records, t.long_pilots = &long_records[0], &long_pilots[0]
         read_region(&t.long_region, whole(arrays, "long"), "long", arrays)
         pair_records, pair_pilots = arrays["pair_records"], arrays["pair_pilots"]
-        t.pair_records, t.pair_pilots = &pair_records[0], &pair_pilots[0]
-        t.n_pair_records = pair_records.shape[0]
+        t.pairs.records, t.pairs.pilots = &pair_records[0], &pair_pilots[0]
+        t.pairs.n_records = pair_records.shape[0]
         if arrays["short_records"].shape[1:] != (2,):
             raise VocabularyError("table short_records does not have records of 2 words")
         if arrays["pair_regions"].shape != (ID_BITS, 4):
             raise VocabularyError(f"table pair_regions does not have {ID_BITS} regions")
         for i in range(LOWEST_REGION, ID_BITS):
-            read_region(&t.pair_regions[i], arrays["pair_regions"][i], "pair", arrays)
+            set_region(&t.pairs, i, arrays["pair_regions"][i], "pair", arrays)
         border_records, border_pilots = arrays["border_records"], arrays["border_pilots"]
         if border_records.shape[0]:
-            t.border_records, t.border_pilots = &border_records[0], &border_pilots[0]
-            read_region(&t.border_region, whole(arrays, "border"), "border", arrays)
+            t.borders.records, t.borders.pilots = &border_records[0], &border_pilots[0]
+            t.borders.n_records = border_records.shape[0]
+            for i in range(LOWEST_REGION, ID_BITS):
+                set_region(&t.borders, i, whole(arrays, "border"), "border", arrays)
         t.longest_short = SHORT_LENGTH if n_ids < NO_RECORD_ID else 0
         t.sorted_ids = u32_pointer(arrays, "sorted_ids", -1)
         if t.sorted_ids:

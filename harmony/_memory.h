@@ -110,6 +110,11 @@ static inline uint64_t load_u64(const uint8_t *bytes) {
     return value;
 }
 
+/* The two bytes at `bytes` likewise. */
+static inline uint32_t load_u16(const uint8_t *bytes) {
+    return bytes[0] | (uint32_t)bytes[1] << 8;
+}
+
 /* Position of the lowest and of the highest bit that is set; `bits` is not 0. */
 static inline int lowest_bit(uint64_t bits) {
 #if defined(__GNUC__)

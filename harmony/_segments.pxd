@@ -20,6 +20,8 @@ cdef extern from "_tier.h" nogil:
         UTF8_SLACK
         LANES
         LANES_AT_ONCE
+        ID_BITS
+        LOWEST_REGION
     ctypedef struct ByteMasks:
         uint64_t upper, lower, number, space, blank, newline, wide, slash, apostrophe
     ctypedef struct LetterMasks:
@@ -37,6 +39,14 @@ cdef extern from "_tier.h" nogil:
         uint32_t n_lanes
         uint32_t n_bytes
         const uint8_t* piece
+    ctypedef struct Pairs:
+        const uint64_t* records
+        uint64_t n_records
+        const uint16_t* pilots
+        uint32_t* first_place
+        uint32_t* n_places
+        uint32_t* first_pilot
+        uint32_t* n_pilots
     ctypedef struct Tier:
         void classify_bytes(const uint8_t* bytes, ByteMasks* masks) noexcept nogil
         uint64_t find_cjk(const uint8_t* bytes) noexcept nogil
@@ -53,6 +63,9 @@ cdef extern from "_tier.h" nogil:
             const uint32_t* pairs, const uint32_t* holders, size_t n) noexcept nogil
         uint64_t find_late(
             const uint32_t* tokens, const uint32_t* holders, size_t n) noexcept nogil
+        void find_places(
+            const Pairs* pairs, const uint32_t* lefts, const uint32_t* rights, size_t n,
+            uint32_t* places) noexcept nogil
         size_t find_merges(
             const Lanes* pieces, uint8_t* open, size_t n, uint8_t* lanes) noexcept nogil
         size_t skip_to_pair(

@@ -138,6 +138,14 @@ static uint64_t find_late_portable(const uint32_t *tokens, const uint32_t *holde
     return late;
 }
 
+static void find_places_portable(const Pairs *pairs, const uint32_t *lefts, const uint32_t *rights,
+                                 size_t n, uint32_t *places) {
+    for (size_t i = 0; i < n; i++) {
+        places[i] = place_of_pair(pairs, lefts[i], rights[i]);
+        prefetch(pairs->records + places[i]);
+    }
+}
+
 static size_t find_merges_portable(const Lanes *pieces, uint8_t *open, size_t n, uint8_t *lanes) {
     size_t n_merges = 0;
     for (size_t i = 0; i < n; i++) {
@@ -206,7 +214,8 @@ UTF8_OF_PORTABLE(utf8_of_ucs4_portable, uint32_t)
 static const Tier portable_tier = {
     classify_portable, find_cjk_portable, find_letters_portable,
     write_ends_portable, make_keys_portable, look_up_portable, write_ids_portable,
-    find_first_merges_portable, find_late_portable, find_merges_portable, skip_to_pair_portable,
+    find_first_merges_portable, find_late_portable, find_places_portable,
+    find_merges_portable, skip_to_pair_portable,
     utf8_of_latin1_portable, utf8_of_ucs2_portable, utf8_of_ucs4_portable,
 };
 
@@ -502,6 +511,77 @@ AVX2 static uint64_t find_late_avx2(const uint32_t *tokens, const uint32_t *hold
     return late & (((uint64_t)1 << (n - 1) << 1) - 1);
 }
 
+/* a * b: of each 64 bits the whole product, or only the upper half of it, in the lower half. */
+AVX2 static inline __m256i cross_products(__m256i a, uint64_t b) {
+    return _mm256_add_epi64(
+        _mm256_mul_epu32(_mm256_srli_epi64(a, 32), _mm256_set1_epi64x(b & 0xFFFFFFFF)),
+        _mm256_mul_epu32(a, _mm256_set1_epi64x(b >> 32)));
+}
+
+AVX2 static inline __m256i times(__m256i a, uint64_t b) {
+    __m256i low = _mm256_mul_epu32(a, _mm256_set1_epi64x(b & 0xFFFFFFFF));
+    return _mm256_add_epi64(low, _mm256_slli_epi64(cross_products(a, b), 32));
+}
+
+AVX2 static inline __m256i upper_half_times(__m256i a, uint64_t b) {
+    __m256i low = _mm256_mul_epu32(a, _mm256_set1_epi64x(b & 0xFFFFFFFF));
+    return _mm256_add_epi64(_mm256_srli_epi64(low, 32), cross_products(a, b));
+}
+
+/* Eight of 16 numbers; `is_high`: the index is 8 or more. */
+AVX2 static inline __m256i choose_8(const uint32_t *numbers, __m256i index, __m256i is_high) {
+    __m256i low = _mm256_loadu_si256((const __m256i *)numbers);
+    __m256i high = _mm256_loadu_si256((const __m256i *)(numbers + 8));
+    return _mm256_blendv_epi8(_mm256_permutevar8x32_epi32(low, index),
+                              _mm256_permutevar8x32_epi32(high, index), is_high);
+}
+
+/* first + (upper half of hash * n), for four of eight regions. */
+#define FOUR(eight, half) _mm256_cvtepu32_epi64(_mm256_extracti128_si256(eight, half))
+#define SCALED(upper, n, first, half) _mm256_add_epi64( \
+    _mm256_srli_epi64(_mm256_mul_epu32(upper, FOUR(n, half)), 32), FOUR(first, half))
+/* The lower halves of two times four numbers. */
+#define JOINED(a, b) _mm256_permute4x64_epi64(_mm256_castps_si256(_mm256_shuffle_ps( \
+    _mm256_castsi256_ps(a), _mm256_castsi256_ps(b), 0x88)), 0xD8)
+
+AVX2 static void find_places_avx2(const Pairs *pairs, const uint32_t *lefts, const uint32_t *rights,
+                                  size_t n, uint32_t *places) {
+    for (size_t i = 0; i < n; i += 8) {
+        __m256i left = _mm256_loadu_si256((const __m256i *)(lefts + i));
+        __m256i right = _mm256_loadu_si256((const __m256i *)(rights + i));
+        /* The exponent of a number is its highest bit. */
+        __m256i bits = _mm256_or_si256(_mm256_or_si256(left, right),
+                                       _mm256_set1_epi32(1 << LOWEST_REGION));
+        __m256i exponent = _mm256_srli_epi32(_mm256_castps_si256(_mm256_cvtepi32_ps(bits)), 23);
+        __m256i region = _mm256_sub_epi32(exponent, _mm256_set1_epi32(127 + LOWEST_REGION));
+        __m256i is_high = _mm256_cmpgt_epi32(region, _mm256_set1_epi32(7));
+        __m256i n_pilots = choose_8(pairs->n_pilots, region, is_high);
+        __m256i first_pilot = choose_8(pairs->first_pilot, region, is_high);
+        __m256i n_places = choose_8(pairs->n_places, region, is_high);
+        __m256i first_place = choose_8(pairs->first_place, region, is_high);
+#define HASH(half) times(_mm256_or_si256( \
+    _mm256_slli_epi64(FOUR(left, half), ID_BITS), FOUR(right, half)), MULTIPLIER_1)
+        __m256i hash_0 = HASH(0), hash_1 = HASH(1);
+#undef HASH
+        __m256i index_0 = SCALED(_mm256_srli_epi64(hash_0, 32), n_pilots, first_pilot, 0);
+        __m256i index_1 = SCALED(_mm256_srli_epi64(hash_1, 32), n_pilots, first_pilot, 1);
+        _mm256_storeu_si256((__m256i *)(places + i), JOINED(index_0, index_1));
+        __m128i pilots = _mm_setzero_si128();
+#define ADD(k) pilots = _mm_insert_epi16(pilots, pairs->pilots[places[i + k]], k);
+        ADD(0) ADD(1) ADD(2) ADD(3) ADD(4) ADD(5) ADD(6) ADD(7)
+#undef ADD
+        hash_0 = _mm256_xor_si256(hash_0, _mm256_cvtepu16_epi64(pilots));
+        hash_1 = _mm256_xor_si256(hash_1, _mm256_cvtepu16_epi64(_mm_srli_si128(pilots, 8)));
+        __m256i place_0 = SCALED(upper_half_times(hash_0, MULTIPLIER_2), n_places, first_place, 0);
+        __m256i place_1 = SCALED(upper_half_times(hash_1, MULTIPLIER_2), n_places, first_place, 1);
+        _mm256_storeu_si256((__m256i *)(places + i), JOINED(place_0, place_1));
+        for (int k = 0; k < 8; k++) prefetch(pairs->records + places[i + k]);
+    }
+}
+#undef FOUR
+#undef SCALED
+#undef JOINED
+
 AVX2 static size_t find_merges_avx2(const Lanes *pieces, uint8_t *open, size_t n, uint8_t *lanes) {
     size_t n_merges = 0;
     for (size_t i = 0; i < n; i++) {
@@ -638,7 +718,7 @@ AVX2 static uint8_t *utf8_of_ucs4_avx2(const uint32_t *text, size_t n, uint8_t *
 static const Tier avx2_tier = {
     classify_avx2, find_cjk_avx2, find_letters_avx2,
     write_ends_avx2, make_keys_avx2, look_up_avx2, write_ids_avx2,
-    find_first_merges_avx2, find_late_avx2, find_merges_avx2, skip_to_pair_avx2,
+    find_first_merges_avx2, find_late_avx2, find_places_avx2, find_merges_avx2, skip_to_pair_avx2,
     utf8_of_latin1_avx2, utf8_of_ucs2_avx2, utf8_of_ucs4_avx2,
 };
 
@@ -806,7 +886,7 @@ AVX512 static uint8_t *utf8_of_ucs4_avx512(const uint32_t *text, size_t n, uint8
 static const Tier avx512_tier = {
     classify_avx512, find_cjk_avx512, find_letters_avx512,
     write_ends_avx512, make_keys_avx2, look_up_avx2, write_ids_avx512,
-    find_first_merges_avx2, find_late_avx2, find_merges_avx2, skip_to_pair_avx2,
+    find_first_merges_avx2, find_late_avx2, find_places_avx2, find_merges_avx2, skip_to_pair_avx2,
     utf8_of_latin1_avx512, utf8_of_ucs2_avx512, utf8_of_ucs4_avx512,
 };
 

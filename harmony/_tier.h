@@ -90,6 +90,25 @@ enum {
 
 /* --- what a piece is merged in --- */
 
+/* Where the merges of two tokens are looked up: in regions, by the highest bit of their ids, as
+ * rank_tables.py lays them out. What a region does not have is 0. */
+enum { ID_BITS = 21, LOWEST_REGION = 8, REGIONS = 16 };
+typedef struct {
+    const uint64_t *records;
+    uint64_t n_records;
+    const uint16_t *pilots;
+    uint32_t first_place[REGIONS], n_places[REGIONS], first_pilot[REGIONS], n_pilots[REGIONS];
+} Pairs;
+
+/* The one place where the record of a pair may be. */
+static inline uint32_t place_of_pair(const Pairs *pairs, uint32_t left, uint32_t right) {
+    int region = highest_bit(left | right | 1 << LOWEST_REGION) - LOWEST_REGION;
+    uint64_t hash = ((uint64_t)left << ID_BITS | right) * MULTIPLIER_1;
+    uint64_t pilot = pairs->first_pilot[region] + ((hash >> 32) * pairs->n_pilots[region] >> 32);
+    hash = (hash ^ pairs->pilots[pilot]) * MULTIPLIER_2;
+    return pairs->first_place[region] + (uint32_t)((hash >> 32) * pairs->n_places[region] >> 32);
+}
+
 enum { LANES = 64, LANES_AT_ONCE = 16 };
 #define NO_RANK 0xFFFFFFFFu
 
@@ -143,6 +162,11 @@ typedef struct {
 
     /* Of `n` such units: which of the tokens come behind one that holds a border of theirs. */
     uint64_t (*find_late)(const uint32_t *tokens, const uint32_t *holders, size_t n);
+
+    /* The places of `n` pairs of ids, and their records asked for. LANES_AT_ONCE more of each may be read
+     * or written. */
+    void (*find_places)(const Pairs *pairs, const uint32_t *lefts, const uint32_t *rights, size_t n,
+                        uint32_t *places);
 
     /* Of the `n` pieces whose numbers are in `open`: those that have a merge, to the front, and the lane
      * of the lowest rank of each, the first if there are several; returns how many they are. */

@@ -351,22 +351,23 @@ def _character_tables(id_of: dict[bytes, int]) -> Tables:
     for (end, start), i in first_holder.items():
         for pair in product(ending.get(end, ()), starting.get(start, ())):
             holders[pair] = min(i, holders.get(pair, i))
-    keys = [number_of[a] << NUMBER_BITS | number_of[b] for a, b in holders]
-    ids = [i << RECORD_ID_BITS | id_of.get(a + b, NO_RECORD_ID) for (a, b), i in holders.items()]
-    return {"characters": characters, **_border_tables(keys, ids)}
-
-
-def _border_tables(keys: list[int], ids: list[int]) -> Tables:
-    if not keys:
-        return {
-            "border_records": np.empty(0, dtype=np.uint64),
-            "border_pilots": np.empty(0, dtype=np.uint16),
-        }
-    all_keys = np.array(keys, dtype=np.uint64)
-    n_places, pilots, place = _spread(all_keys * np.uint64(MULTIPLIER_1))
-    records = np.full(n_places, EMPTY, dtype=np.uint64)
-    records[place] = all_keys << np.uint64(2 * RECORD_ID_BITS) | np.array(ids, dtype=np.uint64)
-    return {"border_records": records, "border_pilots": pilots}
+    records = np.empty(0, dtype=np.uint64)
+    pilots = np.empty(0, dtype=np.uint16)
+    if holders:
+        left, right, holder, both = np.array(
+            [
+                (number_of[a], number_of[b], i, id_of.get(a + b, NO_RECORD_ID))
+                for (a, b), i in holders.items()
+            ],
+            dtype=np.uint64,
+        ).T
+        hashes = (left << np.uint64(ID_BITS) | right) * np.uint64(MULTIPLIER_1)
+        n_places, pilots, place = _spread(hashes)
+        records = np.full(n_places, EMPTY, dtype=np.uint64)
+        key = left << np.uint64(NUMBER_BITS) | right
+        ids = holder << np.uint64(RECORD_ID_BITS) | both
+        records[place] = key << np.uint64(2 * RECORD_ID_BITS) | ids
+    return {"characters": characters, "border_records": records, "border_pilots": pilots}
 
 
 def cut_groups() -> np.ndarray:

@@ -108,10 +108,10 @@ def border_of(tables, left: str, right: str) -> tuple[int, int]:
     """What the tables say of two characters that are tokens: the first token that holds the border
     between them, and the one that is both; NO_RECORD_ID: none."""
     numbers = [int(tables["characters"][ord(each)]) >> RECORD_ID_BITS for each in (left, right)]
-    key = numbers[0] << NUMBER_BITS | numbers[1]
     records = tables["border_records"]
+    key = numbers[0] << ID_BITS | numbers[1]
     record = int(records[place_in(tables["border_pilots"], len(records), key)])
-    if record >> 2 * RECORD_ID_BITS != key:
+    if record >> 2 * RECORD_ID_BITS != numbers[0] << NUMBER_BITS | numbers[1]:
         return NO_RECORD_ID, NO_RECORD_ID
     return record >> RECORD_ID_BITS & NO_RECORD_ID, record & NO_RECORD_ID
 
