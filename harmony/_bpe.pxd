@@ -128,7 +128,14 @@ cdef inline uint64_t find_record(const Tables* t, const Key* key, uint32_t place
     # Whether it is there is hard to guess.
     return record[1] & -<uint64_t>(
         ((record[0] ^ key.word_0) | (record[1] & RECORD_KEY ^ key.word_1)) == 0)
-cdef uint32_t find_long(const Tables* t, const uint8_t* piece, size_t n_bytes) noexcept nogil
+
+# The hash of a token that is in no such record, where it may be, and the token, or NO_ID.
+cdef uint64_t hash_of_long(const uint8_t* piece, size_t n_bytes) noexcept nogil
+cdef inline uint32_t place_of_long(const Tables* t, uint64_t hash) noexcept nogil:
+    return place_in(&t.long_region, t.long_pilots, hash)
+cdef uint32_t find_long(
+    const Tables* t, const uint8_t* piece, size_t n_bytes, uint64_t hash, uint32_t place,
+) noexcept nogil
 
 cdef struct Merging:
     # Pieces that are merged together.

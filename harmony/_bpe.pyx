@@ -154,12 +154,10 @@ cdef void make_careful_key(
     make_key(bytes, n_bytes, key)
 
 
-cdef uint32_t find_long(const Tables* t, const uint8_t* piece, size_t n_bytes) noexcept nogil:
+cdef uint64_t hash_of_long(const uint8_t* piece, size_t n_bytes) noexcept nogil:
     cdef uint64_t value = <uint64_t>n_bytes * MULTIPLIER_1
-    cdef uint64_t record
     cdef uint64_t last = 0
     cdef size_t done = 0
-    cdef uint32_t token
     count_steps(n_bytes // 8)
     while n_bytes - done > 8:
         value = (value ^ load_u64(piece + done)) * MULTIPLIER_2
@@ -171,11 +169,15 @@ cdef uint32_t find_long(const Tables* t, const uint8_t* piece, size_t n_bytes) n
         for done in range(n_bytes):
             last |= <uint64_t>piece[done] << 8 * done
     value = (value ^ last) * MULTIPLIER_2
-    value ^= value >> 32
-    record = u64_at(t.long_records, place_in(&t.long_region, t.long_pilots, value),
-                    t.long_region.n_places)
-    token = <uint32_t>record
-    if record >> 32 != <uint32_t>value or token >= t.n_ids or token_length(t, token) != n_bytes:
+    return value ^ value >> 32
+
+
+cdef uint32_t find_long(
+    const Tables* t, const uint8_t* piece, size_t n_bytes, uint64_t hash, uint32_t place,
+) noexcept nogil:
+    cdef uint64_t record = u64_at(t.long_records, place, t.long_region.n_places)
+    cdef uint32_t token = <uint32_t>record
+    if record >> 32 != <uint32_t>hash or token >= t.n_ids or token_length(t, token) != n_bytes:
         return NO_ID
     count_steps(n_bytes // 8)
     return token if memcmp(t.token_bytes + t.token_starts[token], piece, n_bytes) == 0 else NO_ID
@@ -952,7 +954,7 @@ cdef class RankTables:
     def id_of(self, const uint8_t[::1] token not None):
         """Rank of the token with these bytes, or None."""
         cdef Key key
-        cdef uint64_t record
+        cdef uint64_t record, hash
         cdef uint32_t found = NO_ID
         cdef size_t n_bytes = token.shape[0]
         if 0 < n_bytes <= self.tables.longest_short:
@@ -960,7 +962,9 @@ cdef class RankTables:
             record = find_record(&self.tables, &key, place_of_short(&self.tables, &key))
             return record >> ID_SHIFT & NO_RECORD_ID if record else None
         if 0 < n_bytes <= self.tables.longest:
-            found = find_long(&self.tables, &token[0], n_bytes)
+            hash = hash_of_long(&token[0], n_bytes)
+            found = find_long(
+                &self.tables, &token[0], n_bytes, hash, place_of_long(&self.tables, hash))
         return None if found == NO_ID else found
 
 

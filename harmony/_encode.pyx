@@ -28,8 +28,9 @@ from libc.string cimport memcmp, memcpy, memset
 from harmony._bpe cimport (
     BAD_TABLES, INTERRUPTED, IS_LONG, MULTIPLIER_1, MULTIPLIER_2, NO_ID, OK, RECORD_KEY,
     SHORT_LENGTH, SHORT_PIECE, TOKEN_BYTES, Key, Lanes, Merging, Sink, Status, Tables,
-    begin_merging, end_merging, find_long, find_record, is_full, make_careful_key, make_key,
-    merge_piece, merged_ids, must_stop, pilot_of, place_of_short, reserve, token_length,
+    begin_merging, end_merging, find_long, find_record, hash_of_long, is_full, make_careful_key,
+    make_key, merge_piece, merged_ids, must_stop, pilot_of, place_of_long, place_of_short, reserve,
+    token_length,
 )
 from harmony._segments cimport (
     ID_SHIFT, KEY_BYTES, LOOKED_UP_AT_ONCE, NO_RECORD_ID, RECORD_ID_BITS, SECOND_ID_SHIFT,
@@ -425,6 +426,7 @@ cdef Status resolve(
     """Find the ids of the missed segments, which are in `c.short_ones` and in `c.open`."""
     cdef Status status
     cdef Missed* missed
+    cdef size_t n_new = 0
     cdef size_t n_unknown = 0
     cdef uint64_t value
     cdef uint32_t token
@@ -447,6 +449,7 @@ cdef Status resolve(
         missed = &c.missed[c.open[i]]
         if missed.spellings:
             prefetch_tokens(t, missed)
+    # Lists are read ahead of where they are written.
     for i in range(n_open):
         missed = &c.missed[c.open[i]]
         if missed.n_bytes > LONG_SEGMENT:
@@ -455,9 +458,17 @@ cdef Status resolve(
         if missed.spellings and read_spelling(t, missed):
             settle(t, c, missed, False)
             continue
+        if t.longest_short < missed.n_bytes <= t.longest:
+            missed.key.hash = hash_of_long(missed.bytes, missed.n_bytes)
+            missed.place = place_of_long(t, missed.key.hash)
+            prefetch(t.long_records + missed.place)
+        c.open[n_new] = c.open[i]
+        n_new += 1
+    for i in range(n_new):
+        missed = &c.missed[c.open[i]]
         token = NO_ID
         if t.longest_short < missed.n_bytes <= t.longest:
-            token = find_long(t, missed.bytes, missed.n_bytes)
+            token = find_long(t, missed.bytes, missed.n_bytes, missed.key.hash, missed.place)
         if token != NO_ID:
             missed.ids[0] = token
             missed.n_ids = 1
@@ -465,7 +476,6 @@ cdef Status resolve(
             continue
         if missed.n_bytes <= SHORT_PIECE:
             missed.ids[0] = add_to_merging(t, c, missed)
-        # The list of those that are open is read ahead of where this is written.
         c.open[n_unknown] = c.open[i]
         n_unknown += 1
         if is_full(&c.merging):
