@@ -344,7 +344,7 @@ cdef inline void write_spelling(Context* c, const Missed* missed) noexcept nogil
         i = c.turn % (SPELLINGS_AT_PLACE + 1 - n_words)
     words[i] = ~(new[0] | tag << 32)
     if n_words == 2:
-        words[i + 1] = ~(new[1] | (tag ^ TAG) << 32)
+        words[i + 1] = ~(new[1] | (tag ^ (TAG | CONTINUES)) << 32)
 
 
 cdef inline void remember(Context* c, const Key* key, uint64_t value) noexcept nogil:

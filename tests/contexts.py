@@ -23,12 +23,22 @@ CONTEXTS = {
     "four in a row": " @@@@ x",
 }
 CODE_POINTS_IN_A_TEXT = 4096
+# From here on nearly all is unassigned or private, of one class: one context has all of it, each of
+# the others one code point of so many.
+RARE, RARE_STEP = 0x40000, 16
+EVERYTHING = CONTEXTS["between lower-case letters"]
 
 
 def code_point_texts(context: str) -> Iterator[str]:
     """All of Unicode in one context, a few thousand code points to the text."""
     characters = scalar_values()
     assert len(characters) == 0x110000 - 0x800
+    if context != EVERYTHING:
+        first = RARE + len(context) % RARE_STEP
+        characters = [
+            *filter(chr(RARE).__gt__, characters),
+            *map(chr, range(first, 0x110000, RARE_STEP)),
+        ]
     for start in range(0, len(characters), CODE_POINTS_IN_A_TEXT):
         yield "".join(
             context.replace("@", each) for each in characters[start : start + CODE_POINTS_IN_A_TEXT]

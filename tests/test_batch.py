@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from processes import run
-from scale import scaled
+from scale import SHRINK, scaled
 from strategies import SPECIALS, random_texts, surrogate_texts, texts, token_ids
 
 import harmony
@@ -34,9 +34,12 @@ def corpus():
     """Enough text for several chunks and threads."""
     texts = list(random_texts(scaled(6_000), seed=5))
     assert texts
-    while sum(map(len, texts)) < 2 * batch_module._PARALLEL_ABOVE:
-        texts += [" ".join(texts[:300]), "".join(reversed(texts[:500]))]
-    return texts
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batch_module, "_PARALLEL_ABOVE", batch_module._PARALLEL_ABOVE // SHRINK)
+        enough = max(2 * batch_module._PARALLEL_ABOVE, 3 * batch_module.CHUNK_BYTES)
+        while sum(map(len, texts)) < enough:
+            texts += [" ".join(texts[:300]), "".join(reversed(texts[:500]))]
+        yield texts
 
 
 @pytest.fixture(params=["built in", "loaded", "loaded, other pattern"])

@@ -2,12 +2,9 @@
 
 import pytest
 from processes import run
-
-from harmony._bpe import build_mode
+from scale import SHRINK
 
 MEBIBYTE = 2**20
-# The debug build is an order of magnitude slower, and proportions show at any size.
-SHRINK = 8 if build_mode() == "debug" else 1
 
 # The text is made of equal parts: making random text whole would take more memory than the call
 # that is measured.
