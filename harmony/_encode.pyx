@@ -294,8 +294,8 @@ cdef inline bint read_spelling(const Tables* t, Missed* missed) noexcept nogil:
         i = lowest_bit(found)
         found &= found - 1
         word = ~words[i]
-        if word >> 32 & CONTINUES:
-            check_index(i + 1, SPELLINGS_AT_PLACE, "the spellings of a place")
+        # That there is none continues, too, and may be the last.
+        if word >> 32 & CONTINUES and i + 1 < SPELLINGS_AT_PLACE:
             more = ~words[i + 1]
         elif missed.n_readable >= missed.n_bytes + TOKEN_BYTES and read_word(t, missed, word):
             return True
