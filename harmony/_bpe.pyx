@@ -844,12 +844,14 @@ cdef tuple whole(dict arrays, str name):
 
 cdef int check_items(const Tables* t) except -1:
     """What is read through an item of these arrays is inside the one it points into."""
-    cdef uint32_t i, length, pair
+    cdef uint32_t i, start, length, pair
+    cdef const uint8_t* record
     for i in range(t.n_ids):
-        length = t.short_tokens[<size_t>i * TOKEN_BYTES + TOKEN_BYTES - 1]
-        if length != min(t.token_starts[i + 1] - t.token_starts[i], IS_LONG) and not (
-                length == IS_LONG and t.token_starts[i + 1] - t.token_starts[i] >= TOKEN_BYTES):
-            raise VocabularyError(f"table short_tokens has another length of token {i}")
+        start, length = t.token_starts[i], t.token_starts[i + 1] - t.token_starts[i]
+        record = t.short_tokens + <size_t>i * TOKEN_BYTES
+        if record[TOKEN_BYTES - 1] != (length if length < TOKEN_BYTES else IS_LONG) or (
+                length >= TOKEN_BYTES and load_u64(record) != <uint64_t>length << 32 | start):
+            raise VocabularyError(f"table short_tokens has another length or place of token {i}")
     if not t.sorted_ids:
         return 0
     for i in range(t.n_ids):

@@ -30,7 +30,6 @@ from harmony._bpe cimport (
     SHORT_LENGTH, SHORT_PIECE, TOKEN_BYTES, Key, Lanes, Merging, Sink, Status, Tables,
     begin_merging, end_merging, find_long, find_record, hash_of_long, is_full, make_careful_key,
     make_key, merge_piece, merged_ids, must_stop, pilot_of, place_of_long, place_of_short, reserve,
-    token_length,
 )
 from harmony._segments cimport (
     ID_SHIFT, KEY_BYTES, LOOKED_UP_AT_ONCE, NO_RECORD_ID, RECORD_ID_BITS, SECOND_ID_SHIFT,
@@ -39,6 +38,7 @@ from harmony._segments cimport (
 
 cdef extern from "_tier.h" nogil:
     bint are_equal(const uint8_t* a, const uint8_t* b, size_t n) noexcept
+    bint are_equal_to_32(const uint8_t* a, const uint8_t* b, size_t n) noexcept
 
 cdef extern from "_spellings.h" nogil:
     const uint32_t TAG
@@ -222,15 +222,18 @@ cdef inline uint64_t hash_of(const Missed* missed) noexcept nogil:
 cdef inline size_t match(
     const Tables* t, uint32_t token, const uint8_t* bytes, size_t n_bytes, size_t n_readable,
 ) noexcept nogil:
-    """The length of a token, if these n_bytes bytes start with it, else 0."""
+    """The length of a token, if these n_bytes <= SPELLED_BYTES bytes start with it, else 0."""
     cdef const uint8_t* record = t.short_tokens + <size_t>token * TOKEN_BYTES
+    cdef uint64_t place
     cdef size_t length = record[TOKEN_BYTES - 1]
     count_steps(1)
     if length < TOKEN_BYTES <= n_readable:
         return length if length <= n_bytes and are_equal(record, bytes, length) else 0
     if length == IS_LONG:
-        length = token_length(t, token)
-        record = t.token_bytes + t.token_starts[token]
+        place = load_u64(record)
+        length = place >> 32
+        record = t.token_bytes + <uint32_t>place
+        return length if length <= n_bytes and are_equal_to_32(record, bytes, length) else 0
     return length if length <= n_bytes and memcmp(record, bytes, length) == 0 else 0
 
 

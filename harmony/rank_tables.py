@@ -16,8 +16,9 @@ array           dtype, shape               meaning
 ==============  =========================  =========================================================
 token_bytes     uint8 [n_bytes]            all tokens, one after the other
 token_starts    uint32 [n_ids + 1]         token i is token_bytes[starts[i]:starts[i + 1]]
-short_tokens    uint8 [n_ids, 16]          the bytes of token i, then zeros, its length last; 255
-                                           there if it has more than 15 bytes
+short_tokens    uint8 [n_ids, 16]          the bytes of token i, then zeros, its length last; if it
+                                           has more than 15 bytes: where they start in token_bytes,
+                                           their number (4 bytes each, little-endian), zeros, 255
 byte_ids        uint32 [256]               id of each single byte
 byte_pairs      uint32 [65536, 2]          by two bytes (first | second << 8): id of the token that
                                            they are, or NO_ID; rank of the first token that holds
@@ -56,6 +57,7 @@ o200k; scripts/make_rank_tables.py proves what these rest on.
 from __future__ import annotations
 
 import contextlib
+import struct
 from collections import defaultdict
 from collections.abc import Sequence
 from itertools import product
@@ -148,9 +150,13 @@ def _all_splits(id_of: dict[bytes, int]) -> list[tuple[int, int, int]]:
 
 def _short_tokens(tokens: Sequence[bytes]) -> np.ndarray:
     records = bytearray()
+    start = 0
     for token in tokens:
-        records += token[:15].ljust(15, b"\0")
-        records.append(len(token) if len(token) <= 15 else IS_LONG)
+        is_long = len(token) > 15
+        content = struct.pack("<II", start, len(token)) if is_long else token
+        records += content.ljust(15, b"\0")
+        records.append(IS_LONG if is_long else len(token))
+        start += len(token)
     return np.frombuffer(records, dtype=np.uint8).reshape(-1, 16)
 
 

@@ -21,7 +21,7 @@ from harmony.errors import VocabularyError
 from harmony.rank_tables import Tables
 
 MAGIC = b"harmony\0"
-VERSION = 7
+VERSION = 8
 PAGE = 4096
 _CHECKED_AT_ONCE = 256 * PAGE
 _HEADER = struct.Struct("=8sIIQ32sI")  # magic, version, sections, file size, source sha256, CRC
