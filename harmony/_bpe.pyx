@@ -199,6 +199,7 @@ cdef struct Units:
 cdef void read_bytes(
     const Tables* t, const uint8_t* piece, size_t n_bytes, Units* units,
 ) noexcept nogil:
+    """Units that are bytes."""
     cdef size_t i, key
     count_steps(n_bytes)
     units.tokens[0] = u32_at(t.byte_ids, piece[0], 256)
@@ -226,14 +227,15 @@ cdef inline uint32_t code_point_at(
         return 0xFFFF
     length[0] = 3
     if first < 0xF0 and n_bytes - at >= 3 and piece[at + 1] >> 6 == 2 and piece[at + 2] >> 6 == 2:
-        return (first & 0x0F) << 12 | (piece[at + 1] & 0x3F) << 6 | (piece[at + 2] & 0x3F)
+        first = (first & 0x0F) << 12 | (piece[at + 1] & 0x3F) << 6 | (piece[at + 2] & 0x3F)
+        return first if first >= 0x800 else 0xFFFF
     return 0xFFFF
 
 
 cdef bint read_characters(
     const Tables* t, const uint8_t* piece, size_t n_bytes, Units* units,
 ) noexcept nogil:
-    """Returns False if there is a character that is no token."""
+    """Units that are characters. Returns False if one of these is no token."""
     cdef uint32_t numbers[1 + LANES + LANES_AT_ONCE]    # of characters; the first has none before
     cdef uint32_t places[LANES + LANES_AT_ONCE]         # of the records of the borders before them
     cdef uint32_t character, pair

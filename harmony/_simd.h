@@ -123,7 +123,8 @@ static uint32_t *write_ids_portable(const uint64_t *values, size_t n, uint32_t *
     return ids;
 }
 
-static uint64_t find_first_merges_portable(const uint32_t *pairs, const uint32_t *holders, size_t n) {
+static uint64_t find_first_merges_portable(const uint32_t *pairs, const uint32_t *holders,
+                                           size_t n) {
     uint64_t merged = 0;
     /* A token that holds the borders before and behind two units takes one of them away. */
     for (size_t i = 1; i < n; i++)

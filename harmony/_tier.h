@@ -44,9 +44,10 @@ static inline int are_equal(const uint8_t *a, const uint8_t *b, size_t n) {
 
 /* The same for 16 <= n <= 32, of which no more is read: the first 16 and the last. */
 static inline int are_equal_to_32(const uint8_t *a, const uint8_t *b, size_t n) {
-    uint64_t differs = (load_u64(a) ^ load_u64(b)) | (load_u64(a + 8) ^ load_u64(b + 8));
-    differs |= (load_u64(a + n - 16) ^ load_u64(b + n - 16)) | (load_u64(a + n - 8) ^ load_u64(b + n - 8));
-    return differs == 0;
+    uint64_t first = (load_u64(a) ^ load_u64(b)) | (load_u64(a + 8) ^ load_u64(b + 8));
+    a += n - 16;
+    b += n - 16;
+    return (first | (load_u64(a) ^ load_u64(b)) | (load_u64(a + 8) ^ load_u64(b + 8))) == 0;
 }
 
 /* --- how much is done at once --- */

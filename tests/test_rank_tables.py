@@ -1,6 +1,7 @@
 """The perfect hash tables of pairs and of borders: every item has its place, and nothing else."""
 
 import random
+from collections import defaultdict
 
 import numpy as np
 import pytest
@@ -139,7 +140,10 @@ def test_characters_are_the_tokens_of_one_character(tables, base_tokenizer):
 
 def test_borders_know_the_first_token_that_holds_them(tables, ranks, token_texts):
     rng = random.Random(5)
-    tokens = list(ranks)
+    holders = defaultdict(list)  # by the bytes at a border, lowest rank first
+    for token, rank in ranks.items():
+        for junction in dict.fromkeys(zip(token, token[1:], strict=False)):
+            holders[junction].append((rank, token))
     known = [chr(i) for i in np.flatnonzero(tables["characters"] != NO_ID)]
     wide = [text for text in token_texts if len(text) >= 2 and set(text[:2]) <= set(known)]
     pairs = [text[:2] for text in rng.sample([t for t in wide if not t.isascii()], 100)]
@@ -149,12 +153,9 @@ def test_borders_know_the_first_token_that_holds_them(tables, ranks, token_texts
     n_none = 0
     for pair in pairs:
         left, right = pair[0].encode(), pair[1].encode()
-        junction = left[-1:] + right[:1]
-        first = next(
-            (i for i, t in enumerate(tokens) if junction in t and holds_border(t, left, right)),
-            NO_RECORD_ID,
-        )
-        both = tokens.index(left + right) if left + right in tokens else NO_RECORD_ID
+        candidates = holders[left[-1], right[0]]
+        first = next((i for i, t in candidates if holds_border(t, left, right)), NO_RECORD_ID)
+        both = ranks.get(left + right, NO_RECORD_ID)
         assert border_of(tables, *pair) == (first, both), pair
         n_none += first == NO_RECORD_ID
     assert 20 < n_none < 120
