@@ -340,7 +340,8 @@ def _character_tables(id_of: dict[bytes, int]) -> Tables:
     for token, i in id_of.items():
         with contextlib.suppress(UnicodeDecodeError, TypeError):
             code_point = ord(token.decode())
-            if code_point < len(characters) - 1:  # U+FFFF stands for what is no character
+            # U+FFFF stands for what is no character.
+            if code_point < len(characters) - 1 and len(number_of) < 2**NUMBER_BITS:
                 number = number_of[token] = len(number_of)
                 characters[code_point] = number << RECORD_ID_BITS | i
                 for at in range(len(token)):

@@ -106,7 +106,7 @@ def test_the_memory_of_a_call():
 
 @pytest.mark.parametrize("way", WAYS)
 def test_words_that_share_a_place(tokenizer, way):
-    """With caches of two places every spelling meets every other: none may come out as another."""
+    """With a cache of one place every spelling meets every other: none may come out as another."""
     rng = random.Random(43)
     syllables = ["ka", "zu", "blor", "x", "qq", "ñu", "жук", "ой", "ing", "ʃ"]
     words = ["".join(rng.choices(syllables, k=rng.randint(2, 7))) for _ in range(60)]
