@@ -44,6 +44,7 @@ cdef extern from "_memory.h" nogil:
     int highest_bit(uint64_t bits) noexcept
     uint64_t steps_counted() noexcept
     void forget_steps() noexcept
+    void want_huge_pages(void* memory, size_t n_bytes) noexcept
 
 cdef extern from "_tier.h" nogil:
     uint32_t place_of_pair(const Pairs* pairs, uint32_t left, uint32_t right) noexcept
@@ -67,6 +68,8 @@ cdef enum:
     MILLISECONDS_BETWEEN_SIGNALS = 20
     # Merges of a long piece between two looks at the clock.
     MERGES_BETWEEN_CLOCKS = 1 << 12
+    # Bytes of ids that are worth huge pages.
+    HUGE_ABOVE = 1 << 22
 
 
 # --- where ids go -------------------------------------------------------------------------------
@@ -84,6 +87,8 @@ cdef Status grow(Sink* sink, size_t n_more) noexcept nogil:
             memcpy(ids, sink.ids, sink.n_ids * sizeof(uint32_t))
     if not ids:
         return NO_MEMORY
+    if capacity * sizeof(uint32_t) > HUGE_ABOVE:
+        want_huge_pages(ids, capacity * sizeof(uint32_t))
     sink.ids = ids
     sink.capacity = capacity
     sink.on_heap = True

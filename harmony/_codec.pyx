@@ -132,31 +132,40 @@ cdef object array_of(Sink* sink):
     return array_over(memory.ids, n_ids, memory)
 
 
+cdef inline Py_ssize_t most_utf8(str text) noexcept:
+    """Bytes that writing a text as UTF-8 may touch."""
+    cdef int kind = PyUnicode_KIND(text)
+    # At most 2, 3 and 4 bytes for code points of 1, 2 and 4 bytes.
+    return PyUnicode_GET_LENGTH(text) * (kind + (kind < 4)) + UTF8_SLACK
+
+
 cdef object valid_utf8_of(str text):
     """The text as UTF-8 bytes, or None if it holds surrogates."""
-    cdef Py_ssize_t n = PyUnicode_GET_LENGTH(text)
-    cdef int kind = PyUnicode_KIND(text)
-    cdef const void* codes = PyUnicode_DATA(text)
-    # At most 2, 3 and 4 bytes for code points of 1, 2 and 4 bytes.
-    cdef PyObject* result = new_bytes(NULL, n * (kind + (kind < 4)) + UTF8_SLACK)
+    cdef PyObject* result = new_bytes(NULL, most_utf8(text))
     cdef uint8_t* utf8 = <uint8_t*>PyBytes_AS_STRING(<object>result)
     cdef const uint8_t* stop
     cdef object owner
-    if n > RELEASE_LOCK_ABOVE:
-        with nogil:
-            stop = write_utf8(kind, codes, n, utf8)
-    else:
-        stop = write_utf8(kind, codes, n, utf8)
+    stop = write_utf8(text, utf8)
     _PyBytes_Resize(&result, stop - utf8 if stop else 0)
     owner = <object>result
     Py_DECREF(owner)
     return owner if stop else None
 
 
-cdef inline const uint8_t* write_utf8(
+cdef const uint8_t* write_utf8(str text, uint8_t* utf8) noexcept:
+    """Write a text as UTF-8; returns where it ends, or NULL if it holds surrogates."""
+    cdef Py_ssize_t n = PyUnicode_GET_LENGTH(text)
+    cdef int kind = PyUnicode_KIND(text)
+    cdef const void* codes = PyUnicode_DATA(text)
+    if n <= RELEASE_LOCK_ABOVE:
+        return write_code_points(kind, codes, n, utf8)
+    with nogil:
+        return write_code_points(kind, codes, n, utf8)
+
+
+cdef inline const uint8_t* write_code_points(
     int kind, const void* codes, Py_ssize_t n, uint8_t* utf8,
 ) noexcept nogil:
-    """UTF-8 of n code points of `kind` bytes; returns where it ends, or NULL for surrogates."""
     if kind == 1:
         return tier.utf8_of_latin1(<const uint8_t*>codes, n, utf8)
     if kind == 2:
@@ -376,42 +385,19 @@ cdef class Codec:
             if sink.on_heap:
                 free(sink.ids)
 
-    # many texts -> ids, many lists of ids -> texts: one chunk of a batch
+    # one chunk of a batch; `IdWriter` has the rest
 
-    def encode_texts(self, Texts texts not None, Py_ssize_t start, Py_ssize_t stop, offsets):
-        """Ids of the texts from `start` up to `stop`, one after another, as a uint32 array.
-
-        `offsets`, int64 with stop - start + 1 items, becomes where the ids of each begin and end.
-        """
-        cdef uint32_t stack_ids[STACK_IDS]
-        cdef Sink sink
-        start_sink(&sink, stack_ids)
-        try:
-            encode_rows(self, texts, start, stop, offsets, &sink)
-            return array_of(&sink)
-        finally:
-            if sink.on_heap:
-                free(sink.ids)
-
-    def count_texts(self, Texts texts not None, Py_ssize_t start, Py_ssize_t stop, offsets):
-        """As `encode_texts`, but the ids are only counted: nothing is returned."""
+    def count_texts(self, Texts texts not None, int64_t[::1] offsets not None):
+        """As `IdWriter.texts` of an empty writer, but nobody gets to see the ids."""
         cdef uint32_t stack_ids[STACK_IDS]
         cdef Sink sink
         start_sink(&sink, stack_ids)
         sink.counting = True
         try:
-            encode_rows(self, texts, start, stop, offsets, &sink)
+            encode_texts(self, texts, offsets, &sink)
         finally:
             if sink.on_heap:
                 free(sink.ids)
-
-    def lists_of(self, ids, const int64_t[::1] offsets not None):
-        """The ids between each two of `offsets`, as a list of int each."""
-        cdef Ids source = Ids(ids)
-        cdef Py_ssize_t i
-        check_offsets(offsets, source.n_ids)
-        return [list_of(source.ids + offsets[i], offsets[i + 1] - offsets[i])
-                for i in range(offsets.shape[0] - 1)]
 
     def decode_texts(
         self, ids, const int64_t[::1] offsets not None, str errors not None, Py_ssize_t first_row=0
@@ -645,9 +631,9 @@ cdef int encode_source(Codec codec, const Text* source, Sink* sink) except -1:
 
 @cython.final
 cdef class IdWriter:
-    """Ids of texts and tokens, one after another, that become a list once, at the end.
+    """Ids of texts and tokens, one after another, in memory that grows.
 
-    For one thread. What an error leaves behind is to be thrown away.
+    For one thread at a time. What an error leaves behind is to be thrown away.
     """
 
     cdef Codec codec
@@ -662,6 +648,14 @@ cdef class IdWriter:
 
     def __len__(self):
         return self.sink.n_ids
+
+    def expect(self, Py_ssize_t n_bytes):
+        """Have room for the ids of so many bytes of text, or nearly so."""
+        reserve_for(n_bytes, &self.sink)
+
+    def clear(self):
+        """Forget all ids, but keep their memory."""
+        self.sink.n_ids = 0
 
     def text(self, str text not None):
         """Append the ids of a text in which nothing is special. Raises UnicodeEncodeError if it
@@ -696,18 +690,83 @@ cdef class IdWriter:
         self.sink.ids[self.sink.n_ids] = token
         self.sink.n_ids += 1
 
+    def texts(self, Texts texts not None, int64_t[::1] offsets not None):
+        """Append the ids of a batch. `offsets`, with one item more than there are texts, becomes
+        where the ids of each begin and end."""
+        # On the stack meanwhile: it is written to for each id, and what lies beside this object may
+        # be what another thread writes to.
+        cdef Sink sink = self.sink
+        try:
+            encode_texts(self.codec, texts, offsets, &sink)
+        finally:
+            self.sink = sink
+
+    def writer(self, IdWriter other not None):
+        """Append the ids of another writer."""
+        if reserve(&self.sink, other.sink.n_ids) != OK:
+            raise MemoryError()
+        if other.sink.n_ids:
+            with nogil:
+                memcpy(self.sink.ids + self.sink.n_ids, other.sink.ids,
+                       other.sink.n_ids * sizeof(uint32_t))
+        self.sink.n_ids += other.sink.n_ids
+
     def to_list(self):
         """All ids, as a list of int."""
         return list_of(self.sink.ids, self.sink.n_ids)
+
+    def to_lists(self, const int64_t[::1] offsets not None):
+        """The ids between each two of `offsets`, as a list of int each."""
+        cdef Py_ssize_t i
+        check_offsets(offsets, self.sink.n_ids)
+        return [list_of(self.sink.ids + offsets[i], offsets[i + 1] - offsets[i])
+                for i in range(offsets.shape[0] - 1)]
+
+    def to_array(self):
+        """All ids, as a uint32 array, which takes over their memory: the writer is empty again."""
+        return array_of(&self.sink)
+
+
+@cython.final
+cdef class Scratch:
+    """What one chunk after another of a batch is written to: texts as UTF-8, and `ids`, an
+    IdWriter. Memory that was written to before is there at once; new memory takes the system longer
+    to provide than a chunk takes to fill it."""
+
+    cdef readonly IdWriter ids
+    cdef uint8_t* utf8
+    cdef Py_ssize_t n_utf8
+
+    def __cinit__(self, Codec codec not None):
+        self.ids = IdWriter(codec)
+
+    def __dealloc__(self):
+        free(self.utf8)
+
+    cdef uint8_t* room_for(self, list texts) except? NULL:
+        """Where the texts that are not ASCII can be written as UTF-8. What was there is lost."""
+        cdef Py_ssize_t n_bytes = 0
+        for text in texts:
+            if isinstance(text, str) and not PyUnicode_IS_ASCII(text):
+                n_bytes += most_utf8(text)
+        if n_bytes > self.n_utf8:
+            free(self.utf8)
+            self.n_utf8 = 0
+            self.utf8 = <uint8_t*>malloc(n_bytes)
+            if not self.utf8:
+                raise MemoryError()
+            self.n_utf8 = n_bytes
+        return self.utf8
 
 
 @cython.final
 cdef class Texts:
     """The texts of a batch, kept alive and in place while this object lives.
 
-    `texts`: a list of texts; errors name the row, counted from `first_row`. Or else rows of one
-    buffer of UTF-8, as Arrow keeps them: `texts` is the buffer, `offsets` int64 with one item more
-    than there are rows, and `present` uint8 with one for each, 0 for a row that is null.
+    `texts`: a list of texts, to be written to `scratch` as UTF-8 where they are not; errors name
+    the row, counted from `first_row`. Or else rows of one buffer of UTF-8, as Arrow keeps them:
+    `texts` is the buffer, `offsets` int64 with one item more than there are rows, and `present`
+    uint8 with one for each, 0 for a row that is null.
     """
 
     cdef Text* texts
@@ -715,7 +774,9 @@ cdef class Texts:
     cdef Py_ssize_t first_row
     cdef list owners
 
-    def __cinit__(self, texts, Py_ssize_t first_row=0, offsets=None, present=None):
+    def __cinit__(
+        self, texts, Scratch scratch not None, Py_ssize_t first_row=0, offsets=None, present=None
+    ):
         self.first_row = first_row
         self.owners = []
         self.n_texts = len(texts) if offsets is None else len(offsets) - 1
@@ -725,23 +786,36 @@ cdef class Texts:
         if not self.texts:
             raise MemoryError()
         if offsets is None:
-            self.take_list(texts)
+            self.take_list(texts, scratch)
         else:
             self.take_rows(texts, offsets, present)
 
-    cdef int take_list(self, list texts) except -1:
+    cdef int take_list(self, list texts, Scratch scratch) except -1:
         cdef Py_ssize_t i
         cdef object text
         cdef Utf8 utf8
+        cdef uint8_t* start
+        cdef const uint8_t* stop
         if len(texts) != self.n_texts:
             raise ValueError("the list of texts has changed")
+        start = scratch.room_for(texts)
+        self.owners.append(scratch)
         for i in range(self.n_texts):
             text = texts[i]
-            if isinstance(text, str) and PyUnicode_IS_ASCII(text):
-                self.texts[i].bytes = <const uint8_t*>PyUnicode_DATA(text)
-                self.texts[i].n_bytes = PyUnicode_GET_LENGTH(text)
-                self.owners.append(text)
-                continue
+            if isinstance(text, str):
+                if PyUnicode_IS_ASCII(text):
+                    self.texts[i].bytes = <const uint8_t*>PyUnicode_DATA(text)
+                    self.texts[i].n_bytes = PyUnicode_GET_LENGTH(text)
+                    self.owners.append(text)
+                    continue
+                if most_utf8(text) > scratch.utf8 + scratch.n_utf8 - start:
+                    raise ValueError("the list of texts has changed")
+                stop = write_utf8(text, start)
+                if stop:
+                    self.texts[i].bytes = start
+                    self.texts[i].n_bytes = stop - start
+                    start = <uint8_t*>stop
+                    continue
             try:
                 utf8 = Utf8(text)
             except (HarmonyError, TypeError) as error:
@@ -884,28 +958,26 @@ def join_ids(list rows not None, int64_t[::1] offsets not None):
             free(sink.ids)
 
 
-cdef int encode_rows(
-    Codec codec, Texts texts, Py_ssize_t start, Py_ssize_t stop, int64_t[::1] offsets, Sink* sink
-) except -1:
-    """Fill the sink, which the caller frees, with the ids of the texts start ... stop."""
+cdef int encode_texts(Codec codec, Texts texts, int64_t[::1] offsets, Sink* sink) except -1:
+    """Append the ids of all texts to the sink, which the caller frees."""
     cdef Status status = OK
     cdef Context* context
     cdef Py_ssize_t n_bytes = 0
     cdef Py_ssize_t i
-    if not 0 <= start <= stop <= texts.n_texts or offsets.shape[0] != stop - start + 1:
-        raise ValueError(f"{len(offsets)} offsets for texts {start} to {stop} of {texts.n_texts}")
-    for i in range(start, stop):
+    if offsets.shape[0] != texts.n_texts + 1:
+        raise ValueError(f"{offsets.shape[0]} offsets for {texts.n_texts} texts")
+    for i in range(texts.n_texts):
         n_bytes += texts.texts[i].n_bytes
     reserve_for(n_bytes, sink)
     context = codec.contexts.take()
     with nogil:
-        offsets[0] = 0
-        for i in range(start, stop):
+        offsets[0] = sink.n_ids
+        for i in range(texts.n_texts):
             if texts.texts[i].n_bytes:
                 status = encode_text(&codec.ranks.tables, context, &texts.texts[i], sink)
                 if status != OK:
                     break
-            offsets[i - start + 1] = sink.forgotten + sink.n_ids
+            offsets[i + 1] = sink.forgotten + sink.n_ids
     codec.contexts.give_back(context)
     if status != OK:
         return raise_status(status)

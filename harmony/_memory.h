@@ -69,21 +69,34 @@ static inline void step_aside(void) {
     nanosleep(&shortest, NULL);
 }
 
-/* Have the system provide memory that is about to be written to all over. Memory that is read before
- * it is written to is provided twice, and the second time every other thread of the process has to be
- * told: ten microseconds a page on a virtual machine. What it holds is kept; where the system does not
- * know how to do this, nothing happens. */
-static inline void provide_memory(void *memory, size_t n_bytes) {
+/* Tell the system something about the whole pages of this memory. Where it does not know what is meant,
+ * nothing happens. */
+static inline void advise(void *memory, size_t n_bytes, int advice) {
 #if defined(__linux__)
-    enum { POPULATE_WRITE = 23 };       /* MADV_POPULATE_WRITE, Linux 5.14; older headers lack it */
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
     uintptr_t start = ((uintptr_t)memory + page - 1) & ~(page - 1);
     uintptr_t stop = ((uintptr_t)memory + n_bytes) & ~(page - 1);
-    if (start < stop) (void)madvise((void *)start, stop - start, POPULATE_WRITE);
+    if (start < stop) (void)madvise((void *)start, stop - start, advice);
 #else
     (void)memory;
     (void)n_bytes;
+    (void)advice;
 #endif
+}
+
+/* Have the system provide memory that is about to be written to all over. Memory that is read before
+ * it is written to is provided twice, and the second time every other thread of the process has to be
+ * told: ten microseconds a page on a virtual machine. What it holds is kept. */
+static inline void provide_memory(void *memory, size_t n_bytes) {
+    enum { POPULATE_WRITE = 23 };       /* MADV_POPULATE_WRITE, Linux 5.14; older headers lack it */
+    advise(memory, n_bytes, POPULATE_WRITE);
+}
+
+/* Have the system provide memory two megabytes at a time, once it is written to: that takes a sixth of
+ * the time that as many small pages take. */
+static inline void want_huge_pages(void *memory, size_t n_bytes) {
+    enum { HUGE_PAGE = 14 };            /* MADV_HUGEPAGE */
+    advise(memory, n_bytes, HUGE_PAGE);
 }
 
 /* Ask for the cache line at `address`, which is needed soon. Any address may be asked for. */

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harmony import batch
-from harmony._codec import Texts
+from harmony._codec import Scratch, Texts
 
 try:
     import pyarrow as pa  # type: ignore[import-untyped]
@@ -91,7 +91,7 @@ def encode_rows(tokenizer: Tokenizer, array: pa.Array) -> batch.TokenBatch:
 
 def _rows_of(
     array: pa.Array,
-) -> tuple[Callable[[int, int, int], Texts], NDArray[np.int64], NDArray[np.bool_] | None]:
+) -> tuple[Callable[[int, int, Scratch, int], Texts], NDArray[np.int64], NDArray[np.bool_] | None]:
     """How to get Texts of some rows, the size of each in bytes, and which are not null."""
     n_rows = len(array)
     _, offset_buffer, content = array.buffers()
@@ -104,9 +104,9 @@ def _rows_of(
         present = array.is_valid().to_numpy(zero_copy_only=False)
     text = memoryview(content or b"").cast("B")
 
-    def make_texts(start: int, stop: int, first_row: int) -> Texts:
+    def make_texts(start: int, stop: int, scratch: Scratch, first_row: int) -> Texts:
         mask = None if present is None else present[start:stop].view(np.uint8)
-        return Texts(text, first_row, offsets[start : stop + 1], mask)
+        return Texts(text, scratch, first_row, offsets[start : stop + 1], mask)
 
     # Whoever made the array may have left anything in it; Texts refuses what leads out of `text`.
     return make_texts, np.maximum(np.diff(offsets), 0), present

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import operator
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harmony import workers
-from harmony._codec import Texts, join_ids
+from harmony._codec import Scratch, Texts, join_ids
 from harmony.errors import name_row
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 # What a thread takes at a time, in bytes of text. Threads that hold the lock between chunks are in
 # each other's way if chunks are much smaller; work is shared unevenly if they are much larger.
-CHUNK_BYTES = 1 << 18
+CHUNK_BYTES = 1 << 17
 # What a text costs beside its bytes, in bytes of text.
 _BYTES_PER_TEXT = 64
 # Below this a second thread costs more than it brings.
@@ -92,14 +93,14 @@ def position(index: int, length: int) -> int:
 class Job:
     """The texts of one call, the policy for special tokens in them, and how they are cut.
 
-    `sources`: for each stretch of texts a function (start, stop, first row) -> Texts, and about how
-    many bytes each of its texts has.
+    `sources`: for each stretch of texts a function (start, stop, scratch, first row) -> Texts, and
+    about how many bytes each of its texts has.
     """
 
     def __init__(
         self,
         tokenizer: Tokenizer,
-        sources: Sequence[tuple[Callable[[int, int, int], Texts], NDArray[np.int64]]],
+        sources: Sequence[tuple[Callable[[int, int, Scratch, int], Texts], NDArray[np.int64]]],
         num_threads: int | None,
         allowed_special: SpecialNames,
         disallowed_special: SpecialNames,
@@ -112,7 +113,7 @@ class Job:
         self._marker = b""
         if not disallowed_special or disallowed_special == "all":
             self._marker = tokenizer._codec.marker or b""
-        self._chunks: list[tuple[Callable[[int, int, int], Texts], int, int, int]] = []
+        self._chunks: list[tuple[Callable[[int, int, Scratch, int], Texts], int, int, int]] = []
         first_row = 0
         n_bytes = 0
         for make_texts, sizes in sources:
@@ -121,44 +122,82 @@ class Job:
             first_row += len(sizes)
             n_bytes += int(sizes.sum())
         self.n_texts = first_row
+        self._n_bytes = n_bytes
+        self._unused: list[Scratch] = []
         n_threads = workers.thread_count(num_threads)
         self._num_threads = n_threads if n_bytes > _PARALLEL_ABOVE else 1
 
     def lists(self) -> list[list[int]]:
-        codec = self._tokenizer._codec
-
         def work(chunk: int) -> list[list[int]]:
-            texts, offsets = self._texts(chunk)
-            return codec.lists_of(codec.encode_texts(texts, 0, len(texts), offsets), offsets)
+            scratch = self._take_scratch()
+            texts, offsets = self._texts(chunk, scratch)
+            scratch.ids.texts(texts, offsets)
+            lists = scratch.ids.to_lists(offsets)
+            self._give_back(scratch)
+            return lists
 
         lists = workers.run(work, len(self._chunks), self._num_threads)
         return list(itertools.chain.from_iterable(lists))
 
     def arrays(self) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
-        codec = self._tokenizer._codec
+        ids = self._tokenizer._id_writer()
+        if len(self._chunks) == 1:
+            texts, offsets = self._texts(0, self._take_scratch())
+            ids.texts(texts, offsets)
+            return ids.to_array(), offsets
+        ids.expect(self._n_bytes)
+        offsets = np.zeros(self.n_texts + 1, np.int64)
+        # Chunks that are done before one that precedes them, and how many are in `ids`.
+        waiting: dict[int, tuple[Scratch, NDArray[np.int64]]] = {}
+        n_joined = 0
+        lock = threading.Lock()
 
-        def work(chunk: int) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
-            texts, offsets = self._texts(chunk)
-            return codec.encode_texts(texts, 0, len(texts), offsets), offsets
+        def work(chunk: int) -> None:
+            nonlocal n_joined
+            scratch = self._take_scratch()
+            texts, ends = self._texts(chunk, scratch)
+            scratch.ids.texts(texts, ends)
+            with lock:
+                waiting[chunk] = scratch, ends
+                while n_joined in waiting:
+                    scratch, ends = waiting.pop(n_joined)
+                    _, start, stop, first_row = self._chunks[n_joined]
+                    rows = slice(first_row + 1, first_row + 1 + stop - start)
+                    np.add(ends[1:], len(ids), out=offsets[rows])
+                    ids.writer(scratch.ids)
+                    self._give_back(scratch)
+                    n_joined += 1
 
-        parts = workers.run(work, len(self._chunks), self._num_threads)
-        return self._joined(parts)
+        workers.run(work, len(self._chunks), self._num_threads)
+        return ids.to_array(), offsets
 
     def counts(self) -> NDArray[np.int64]:
         codec = self._tokenizer._codec
 
         def work(chunk: int) -> NDArray[np.int64]:
-            texts, offsets = self._texts(chunk)
-            codec.count_texts(texts, 0, len(texts), offsets)
+            scratch = self._take_scratch()
+            texts, offsets = self._texts(chunk, scratch)
+            codec.count_texts(texts, offsets)
+            self._give_back(scratch)
             return np.diff(offsets)
 
         counts = workers.run(work, len(self._chunks), self._num_threads)
         return np.concatenate([np.empty(0, np.int64), *counts])
 
-    def _texts(self, chunk: int) -> tuple[Texts, NDArray[np.int64]]:
+    def _take_scratch(self) -> Scratch:
+        try:
+            return self._unused.pop()
+        except IndexError:
+            return Scratch(self._tokenizer._codec)
+
+    def _give_back(self, scratch: Scratch) -> None:
+        scratch.ids.clear()
+        self._unused.append(scratch)
+
+    def _texts(self, chunk: int, scratch: Scratch) -> tuple[Texts, NDArray[np.int64]]:
         """The texts of a chunk, ready for encoding, and room for the offsets of their ids."""
         make_texts, start, stop, first_row = self._chunks[chunk]
-        texts = make_texts(start, stop, first_row)
+        texts = make_texts(start, stop, scratch, first_row)
         for row in texts.rows_with(self._marker):
             try:
                 resolved = self._tokenizer._resolve(texts.utf8(row), *self._policy)
@@ -166,25 +205,6 @@ class Job:
                 raise name_row(error, first_row + row) from None
             texts.cut(row, *resolved[1:])
         return texts, np.empty(stop - start + 1, np.int64)
-
-    def _joined(
-        self, parts: list[tuple[NDArray[np.uint32], NDArray[np.int64]]]
-    ) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
-        if len(parts) == 1:
-            return parts[0]
-        starts = np.cumsum([0, *(len(ids) for ids, _ in parts)])
-        ids = np.empty(starts[-1], np.uint32)
-        offsets = np.zeros(self.n_texts + 1, np.int64)
-
-        def copy(chunk: int) -> None:
-            part, part_offsets = parts[chunk]
-            _, start, stop, first_row = self._chunks[chunk]
-            ids[starts[chunk] : starts[chunk + 1]] = part
-            rows = slice(first_row + 1, first_row + 1 + stop - start)
-            np.add(part_offsets[1:], starts[chunk], out=offsets[rows])
-
-        workers.run(copy, len(parts), self._num_threads)
-        return ids, offsets
 
 
 def job_for(
@@ -204,8 +224,8 @@ def job_for(
         # Something in it is no text, or a buffer without a length; `Texts` knows better.
         sizes = np.zeros(len(rows), np.int64)
 
-    def make_texts(start: int, stop: int, first_row: int) -> Texts:
-        return Texts(rows[start:stop], first_row)
+    def make_texts(start: int, stop: int, scratch: Scratch, first_row: int) -> Texts:
+        return Texts(rows[start:stop], scratch, first_row)
 
     return Job(tokenizer, [(make_texts, sizes)], num_threads, allowed_special, disallowed_special)
 

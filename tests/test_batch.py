@@ -130,6 +130,21 @@ def test_a_text_larger_than_many_chunks(encoding, corpus):
     check(encoding, texts, PLAIN)
 
 
+def test_chunks_that_end_in_another_order(encoding, corpus, monkeypatch):
+    expected = encoding.encode_batch_to_numpy(corpus, num_threads=1, **PLAIN)
+
+    def run(work, n_chunks, num_threads):
+        assert n_chunks > 2
+        order = [1, *reversed(range(2, n_chunks)), 0]
+        results = {chunk: work(chunk) for chunk in order}
+        return [results[chunk] for chunk in range(n_chunks)]
+
+    monkeypatch.setattr(batch_module.workers, "run", run)
+    batch = encoding.encode_batch_to_numpy(corpus, **PLAIN)
+    assert np.array_equal(batch.ids, expected.ids)
+    assert np.array_equal(batch.offsets, expected.offsets)
+
+
 def test_several_python_threads_at_once(encoding, corpus):
     expected = encoding.encode_batch(corpus, num_threads=1, **PLAIN)
     start = threading.Barrier(4)
