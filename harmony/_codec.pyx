@@ -57,6 +57,7 @@ cdef extern from "Python.h":
     int _PyBytes_Resize(PyObject** content, Py_ssize_t n) except -1
 
 cdef extern from "_ints.h":
+    int prepare_ints() except -1
     # A new reference.
     PyObject* int_of(uint32_t token) except NULL
     int64_t small_value(PyObject* value) noexcept
@@ -70,6 +71,7 @@ cdef extern from "_arrays.h":
     Py_ssize_t array_length(object array) noexcept
 
 load_numpy()
+prepare_ints()
 
 cdef enum:
     # Ids that fit the stack: a call on a short text allocates nothing but its result.

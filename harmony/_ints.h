@@ -7,10 +7,12 @@
 #if PY_VERSION_HEX < 0x030B0000
 #include <longintrepr.h>
 #endif
+#include "_memory.h"
 
 enum {
     SHARED_INTS = 1 << 18,
-    INT_BYTES = 32
+    INT_BYTES = 32,
+    INTS_AHEAD = 1024           /* a power of two that divides SHARED_INTS */
 };
 
 /* CPython 3.12 and 3.13 count no references to immortal objects: a list of them is made and freed
@@ -38,29 +40,41 @@ static inline digit *digit_of(PyObject *value) {
 #endif
 }
 
-/* Give an id its int; -1 with an exception set if memory is short. */
-static int add_int(uint32_t token) {
+/* What all ints of one digit that is not 0 are, but for that digit. */
+static _Alignas(INT_BYTES) char model_int[INT_BYTES];
+
+/* Before any other use of this; -1 with an exception set if memory is short. */
+static int prepare_ints(void) {
     _Static_assert(sizeof(PyLongObject) <= INT_BYTES, "an int of one digit fits its place");
-    /* All ints of one digit are alike but for that digit. */
-    PyObject *model = PyLong_FromLong(token ? SHARED_INTS : 0);
-    if (!model) return -1;
-    PyObject *value = int_at(last_place + 1);
-    memcpy(value, model, sizeof(PyLongObject));
-    Py_DECREF(model);
-    if (token) *digit_of(value) = token;
+    PyObject *one_digit = PyLong_FromLong(SHARED_INTS);
+    if (!one_digit) return -1;
+    memcpy(model_int, one_digit, sizeof(PyLongObject));
+    Py_DECREF(one_digit);
 #if INTS_ARE_IMMORTAL
-    value->ob_refcnt = _Py_IMMORTAL_REFCNT;
+    ((PyObject *)model_int)->ob_refcnt = _Py_IMMORTAL_REFCNT;
 #else
-    value->ob_refcnt = 1;       /* the table's own: it never becomes 0 */
+    ((PyObject *)model_int)->ob_refcnt = 1;     /* the table's own: it never becomes 0 */
 #endif
-    int_places[token] = ++last_place;
     return 0;
+}
+
+/* Give an id that is not 0 its int. */
+static void add_int(uint32_t token) {
+    if (last_place % INTS_AHEAD == 0) {
+        provide_memory(int_at(last_place), INTS_AHEAD * INT_BYTES);
+        /* So many are only the beginning, and what is looked up here is read before it is written. */
+        if (last_place == INTS_AHEAD) provide_memory(int_places, sizeof int_places);
+    }
+    PyObject *value = int_at(++last_place);
+    memcpy(value, model_int, INT_BYTES);
+    *digit_of(value) = token;
+    int_places[token] = last_place;
 }
 
 /* A new reference to an int; NULL with an exception set. */
 static inline PyObject *int_of(uint32_t token) {
-    if (token >= SHARED_INTS) return PyLong_FromUnsignedLong(token);
-    if (!int_places[token] && add_int(token) < 0) return NULL;
+    if (token - 1 >= SHARED_INTS - 1) return PyLong_FromUnsignedLong(token);
+    if (!int_places[token]) add_int(token);
     PyObject *value = int_at(int_places[token]);
 #if !INTS_ARE_IMMORTAL
     Py_INCREF(value);
