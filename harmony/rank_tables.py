@@ -186,6 +186,8 @@ def _find_pilots(hashes: np.ndarray, n_places: int) -> tuple[np.ndarray, np.ndar
     free. Those who share it with most others choose first.
     """
     pilots = np.zeros(len(hashes) // ITEMS_PER_PILOT + 1, dtype=np.uint16)
+    # Of a few items, too many may share a pilot; more places help them sooner than more pilots.
+    n_pilots = min(2**16, 1024 + 8 * n_places)
     place_of = np.empty(len(hashes), dtype=np.int64)
     is_free = np.ones(n_places, dtype=bool)
     group = _scale(hashes, len(pilots))
@@ -194,7 +196,7 @@ def _find_pilots(hashes: np.ndarray, n_places: int) -> tuple[np.ndarray, np.ndar
     first_member = np.cumsum(n_members) - n_members
     for size in range(n_members.max(), 0, -1):
         waiting = np.flatnonzero(n_members == size)
-        for pilot in range(2**16):
+        for pilot in range(n_pilots):
             if not len(waiting):
                 break
             members = order[first_member[waiting][:, None] + np.arange(size)]
