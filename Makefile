@@ -25,15 +25,14 @@ test-debug: debug
 # The package, compiled in place, so that an edit of a .py file is seen at once.
 develop: $(VENV)/.tests
 
-$(VENV)/.installed: $(SOURCES)
+# pip compiles all modules anew each time, so nothing is installed in two steps.
+$(VENV)/.installed: EXTRAS := cli,datasets
+$(VENV)/.tests: EXTRAS := cli,test,oracle
+$(VENV)/.installed $(VENV)/.tests: $(SOURCES)
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	$(PY) $(INSTALL) --upgrade pip
-	$(PY) $(INSTALL) --editable '.[cli,datasets]'
-	touch $@
-
-$(VENV)/.tests: $(VENV)/.installed
-	$(PY) $(INSTALL) --editable '.[cli,test,oracle]'
-	touch $@
+	$(PY) $(INSTALL) --editable '.[$(EXTRAS)]'
+	touch $(VENV)/.installed $@
 
 # One folder cannot hold two builds of a module: each mode has a copy of the sources of its own,
 # and an environment to go with it.

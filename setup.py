@@ -54,7 +54,11 @@ C_FLAGS = ["-O0", "-g"] if MODE == "debug" else ["-O3", "-g0"]
 
 
 class BuildTables(build_ext):
-    """Compile, then expand the vocabulary beside the compiled modules."""
+    """Compile on all cores, then expand the vocabulary beside the compiled modules."""
+
+    def finalize_options(self) -> None:
+        super().finalize_options()
+        self.parallel = self.parallel or os.cpu_count()
 
     def run(self) -> None:
         super().run()
