@@ -134,14 +134,17 @@ cdef object array_of(Sink* sink):
     return array_over(memory.ids, n_ids, memory)
 
 
-cdef inline Py_ssize_t most_utf8(str text) noexcept:
+# For instances of str, and of its subclasses, such as numpy's: an argument that is declared as str
+# must not be one of those.
+
+cdef inline Py_ssize_t most_utf8(object text) noexcept:
     """Bytes that writing a text as UTF-8 may touch."""
     cdef int kind = PyUnicode_KIND(text)
     # At most 2, 3 and 4 bytes for code points of 1, 2 and 4 bytes.
     return PyUnicode_GET_LENGTH(text) * (kind + (kind < 4)) + UTF8_SLACK
 
 
-cdef object valid_utf8_of(str text):
+cdef object valid_utf8_of(object text):
     """The text as UTF-8 bytes, or None if it holds surrogates."""
     cdef PyObject* result = new_bytes(NULL, most_utf8(text))
     cdef uint8_t* utf8 = <uint8_t*>PyBytes_AS_STRING(<object>result)
@@ -154,7 +157,7 @@ cdef object valid_utf8_of(str text):
     return owner if stop else None
 
 
-cdef const uint8_t* write_utf8(str text, uint8_t* utf8) noexcept:
+cdef const uint8_t* write_utf8(object text, uint8_t* utf8) noexcept:
     """Write a text as UTF-8; returns where it ends, or NULL if it holds surrogates."""
     cdef Py_ssize_t n = PyUnicode_GET_LENGTH(text)
     cdef int kind = PyUnicode_KIND(text)
@@ -175,12 +178,12 @@ cdef inline const uint8_t* write_code_points(
     return tier.utf8_of_ucs4(<const uint32_t*>codes, n, utf8)
 
 
-cdef object utf8_of(str text):
+cdef object utf8_of(object text):
     """The text as UTF-8 bytes. Surrogates become what UTF-16 makes of them: a pair is one
     character, one that stands alone becomes U+FFFD."""
     encoded = valid_utf8_of(text)
     if encoded is None:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
+        return str.encode(text, "utf-16", "surrogatepass").decode("utf-16", "replace").encode()
     return encoded
 
 
@@ -552,7 +555,6 @@ cdef bint encode_into(
     """
     cdef Text source
     cdef Utf8 utf8
-    cdef Span* spans = NULL
     cdef const Py_ssize_t[::1] given
     cdef Py_ssize_t at = 0
     source.n_specials = 0
@@ -581,24 +583,29 @@ cdef bint encode_into(
             at = end
         if source.n_piece_ends:
             source.piece_ends = &given[0]
-    try:
-        if specials:
-            spans = <Span*>malloc(len(specials) * sizeof(Span))
-            if not spans:
-                raise MemoryError()
-            at = 0
-            for start, stop, token in specials:
-                if not at <= start < stop <= source.n_bytes:
-                    raise ValueError("special tokens must not overlap and lie inside the text")
-                spans[source.n_specials].start = start
-                spans[source.n_specials].stop = at = stop
-                spans[source.n_specials].token = token
-                source.n_specials += 1
-            source.specials = spans
-        encode_source(codec, &source, sink)
-        return True
-    finally:
-        free(spans)
+    if specials:
+        spans = spans_of(specials, source.n_bytes)
+        source.specials = <const Span*>PyBytes_AS_STRING(spans)
+        source.n_specials = PyBytes_GET_SIZE(spans) // sizeof(Span)
+    encode_source(codec, &source, sink)
+    return True
+
+
+cdef bytes spans_of(specials, Py_ssize_t n_bytes):
+    """Special tokens in a text of so many bytes, given as (start, stop, id) each: their Spans."""
+    cdef tuple given = tuple(specials)
+    cdef bytes result = PyBytes_FromStringAndSize(NULL, len(given) * sizeof(Span))
+    cdef Span* spans = <Span*>PyBytes_AS_STRING(result)
+    cdef Py_ssize_t at = 0
+    cdef Py_ssize_t i
+    for i in range(len(given)):
+        start, stop, token = given[i]
+        if not at <= start < stop <= n_bytes:
+            raise ValueError("special tokens must not overlap and lie inside the text")
+        spans[i].start = start
+        spans[i].stop = at = stop
+        spans[i].token = token
+    return result
 
 
 cdef object ids_of(Codec codec, text, specials, piece_ends, bytes unless, bint as_list):
@@ -635,7 +642,8 @@ cdef int encode_source(Codec codec, const Text* source, Sink* sink) except -1:
 cdef class IdWriter:
     """Ids of texts and tokens, one after another, in memory that grows.
 
-    For one thread at a time. What an error leaves behind is to be thrown away.
+    For one thread at a time: of what two write at once, something is lost. What an error leaves
+    behind is to be thrown away.
     """
 
     cdef Codec codec
@@ -648,6 +656,18 @@ cdef class IdWriter:
     def __dealloc__(self):
         free(self.sink.ids)
 
+    cdef Sink take(self) noexcept:
+        """What is written, for as long as a call writes to it without the interpreter lock. It is
+        on the stack meanwhile: what lies beside this object may be what another thread writes to."""
+        cdef Sink sink = self.sink
+        self.sink.ids = NULL
+        self.sink.n_ids = self.sink.capacity = 0
+        return sink
+
+    cdef void put_back(self, const Sink* sink) noexcept:
+        free(self.sink.ids)
+        self.sink = sink[0]
+
     def __len__(self):
         return self.sink.n_ids
 
@@ -659,11 +679,13 @@ cdef class IdWriter:
         """Forget all ids, but keep their memory."""
         self.sink.n_ids = 0
 
-    def text(self, str text not None):
-        """Append the ids of a text in which nothing is special. Raises UnicodeEncodeError if it
+    def text(self, text):
+        """Append the ids of a str in which nothing is special. Raises UnicodeEncodeError if it
         holds lone surrogates."""
         cdef Text source
         cdef object encoded
+        if not isinstance(text, str):
+            raise TypeError(f"text must be str, not {type(text).__name__}")
         memset(&source, 0, sizeof(source))
         if PyUnicode_IS_ASCII(text):
             source.bytes = <const uint8_t*>PyUnicode_DATA(text)
@@ -671,10 +693,14 @@ cdef class IdWriter:
         else:
             encoded = valid_utf8_of(text)
             if encoded is None:
-                encoded = text.encode()     # raises
+                encoded = str.encode(text)      # raises
             source.bytes = <const uint8_t*>PyBytes_AS_STRING(encoded)
             source.n_bytes = PyBytes_GET_SIZE(encoded)
-        encode_source(self.codec, &source, &self.sink)
+        cdef Sink sink = self.take()
+        try:
+            encode_source(self.codec, &source, &sink)
+        finally:
+            self.put_back(&sink)
 
     def tokens(self, list tokens not None):
         """Append these ids."""
@@ -695,22 +721,19 @@ cdef class IdWriter:
     def texts(self, Texts texts not None, int64_t[::1] offsets not None):
         """Append the ids of a batch. `offsets`, with one item more than there are texts, becomes
         where the ids of each begin and end."""
-        # On the stack meanwhile: it is written to for each id, and what lies beside this object may
-        # be what another thread writes to.
-        cdef Sink sink = self.sink
+        cdef Sink sink = self.take()
         try:
             encode_texts(self.codec, texts, offsets, &sink)
         finally:
-            self.sink = sink
+            self.put_back(&sink)
 
     def writer(self, IdWriter other not None):
         """Append the ids of another writer."""
         if reserve(&self.sink, other.sink.n_ids) != OK:
             raise MemoryError()
         if other.sink.n_ids:
-            with nogil:
-                memcpy(self.sink.ids + self.sink.n_ids, other.sink.ids,
-                       other.sink.n_ids * sizeof(uint32_t))
+            memcpy(self.sink.ids + self.sink.n_ids, other.sink.ids,
+                   other.sink.n_ids * sizeof(uint32_t))
         self.sink.n_ids += other.sink.n_ids
 
     def to_list(self):
@@ -731,9 +754,9 @@ cdef class IdWriter:
 
 @cython.final
 cdef class Scratch:
-    """What one chunk after another of a batch is written to: texts as UTF-8, and `ids`, an
-    IdWriter. Memory that was written to before is there at once; new memory takes the system longer
-    to provide than a chunk takes to fill it."""
+    """What one chunk after another of a batch is written to: texts as UTF-8, which `Texts` borrows
+    the memory for, and `ids`, an IdWriter. Memory that was written to before is there at once; new
+    memory takes the system longer to provide than a chunk takes to fill it."""
 
     cdef readonly IdWriter ids
     cdef uint8_t* utf8
@@ -744,21 +767,6 @@ cdef class Scratch:
 
     def __dealloc__(self):
         free(self.utf8)
-
-    cdef uint8_t* room_for(self, list texts) except? NULL:
-        """Where the texts that are not ASCII can be written as UTF-8. What was there is lost."""
-        cdef Py_ssize_t n_bytes = 0
-        for text in texts:
-            if isinstance(text, str) and not PyUnicode_IS_ASCII(text):
-                n_bytes += most_utf8(text)
-        if n_bytes > self.n_utf8:
-            free(self.utf8)
-            self.n_utf8 = 0
-            self.utf8 = <uint8_t*>malloc(n_bytes)
-            if not self.utf8:
-                raise MemoryError()
-            self.n_utf8 = n_bytes
-        return self.utf8
 
 
 @cython.final
@@ -775,12 +783,16 @@ cdef class Texts:
     cdef Py_ssize_t n_texts
     cdef Py_ssize_t first_row
     cdef list owners
+    cdef Scratch scratch
+    cdef uint8_t* memory
+    cdef Py_ssize_t n_memory
 
     def __cinit__(
         self, texts, Scratch scratch not None, Py_ssize_t first_row=0, offsets=None, present=None
     ):
         self.first_row = first_row
         self.owners = []
+        self.scratch = scratch
         self.n_texts = len(texts) if offsets is None else len(offsets) - 1
         if self.n_texts < 0:
             raise ValueError("offsets hold one item more than there are rows")
@@ -788,11 +800,30 @@ cdef class Texts:
         if not self.texts:
             raise MemoryError()
         if offsets is None:
-            self.take_list(texts, scratch)
+            self.take_list(texts)
         else:
             self.take_rows(texts, offsets, present)
 
-    cdef int take_list(self, list texts, Scratch scratch) except -1:
+    cdef int borrow(self, list texts) except -1:
+        """Memory for the texts that have to be written as UTF-8."""
+        cdef Py_ssize_t n_bytes = 0
+        for text in texts:
+            if isinstance(text, str) and not PyUnicode_IS_ASCII(text):
+                n_bytes += most_utf8(text)
+        self.memory = self.scratch.utf8
+        self.n_memory = self.scratch.n_utf8
+        self.scratch.utf8 = NULL
+        self.scratch.n_utf8 = 0
+        if n_bytes > self.n_memory:
+            free(self.memory)
+            self.n_memory = 0
+            self.memory = <uint8_t*>malloc(n_bytes)
+            if not self.memory:
+                raise MemoryError()
+            self.n_memory = n_bytes
+        return 0
+
+    cdef int take_list(self, list texts) except -1:
         cdef Py_ssize_t i
         cdef object text
         cdef Utf8 utf8
@@ -800,8 +831,8 @@ cdef class Texts:
         cdef const uint8_t* stop
         if len(texts) != self.n_texts:
             raise ValueError("the list of texts has changed")
-        start = scratch.room_for(texts)
-        self.owners.append(scratch)
+        self.borrow(texts)
+        start = self.memory
         for i in range(self.n_texts):
             text = texts[i]
             if isinstance(text, str):
@@ -810,7 +841,7 @@ cdef class Texts:
                     self.texts[i].n_bytes = PyUnicode_GET_LENGTH(text)
                     self.owners.append(text)
                     continue
-                if most_utf8(text) > scratch.utf8 + scratch.n_utf8 - start:
+                if most_utf8(text) > self.memory + self.n_memory - start:
                     raise ValueError("the list of texts has changed")
                 stop = write_utf8(text, start)
                 if stop:
@@ -881,10 +912,8 @@ cdef class Texts:
     def cut(self, Py_ssize_t row, specials, piece_ends):
         """Where the special tokens of a text stand, and its pieces end: as for `Codec.encode_list`,
         in bytes of UTF-8."""
-        cdef Span* spans
         cdef const Py_ssize_t[::1] ends
         cdef Py_ssize_t at = 0
-        cdef Py_ssize_t n_specials = 0
         cdef Text* text
         if not 0 <= row < self.n_texts:
             raise IndexError(row)
@@ -900,22 +929,18 @@ cdef class Texts:
             text.n_piece_ends = ends.shape[0]
             text.piece_ends = &ends[0] if ends.shape[0] else NULL
         if specials:
-            owner = bytearray(len(specials) * sizeof(Span))
-            spans = <Span*><char*>owner
-            at = 0
-            for start, stop, token in specials:
-                if not at <= start < stop <= text.n_bytes:
-                    raise ValueError("special tokens must not overlap and lie inside the text")
-                spans[n_specials].start = start
-                spans[n_specials].stop = at = stop
-                spans[n_specials].token = token
-                n_specials += 1
-            self.owners.append(owner)
-            text.specials = spans
-            text.n_specials = n_specials
+            spans = spans_of(specials, text.n_bytes)
+            self.owners.append(spans)
+            text.specials = <const Span*>PyBytes_AS_STRING(spans)
+            text.n_specials = PyBytes_GET_SIZE(spans) // sizeof(Span)
 
     def __dealloc__(self):
         free(self.texts)
+        if self.scratch is not None and not self.scratch.utf8:
+            self.scratch.utf8 = self.memory
+            self.scratch.n_utf8 = self.n_memory
+        else:
+            free(self.memory)
 
 
 cdef int check_offsets(const int64_t[::1] offsets, Py_ssize_t n_items) except -1:

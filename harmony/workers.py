@@ -8,6 +8,7 @@ that other callers keep busy.
 
 from __future__ import annotations
 
+import contextlib
 import operator
 import os
 import threading
@@ -72,12 +73,12 @@ def run(work: Callable[[int], Result], n_chunks: int, num_threads: int | None) -
         for _ in range(n_helpers):
             try:
                 helpers.append(_threads().submit(job.help))
-            except RuntimeError:  # the interpreter shuts down
+            except RuntimeError:
+                # The interpreter shuts down, or the system gives no more threads. In the second
+                # case a thread of another call may take part nevertheless: it has been submitted.
                 break
         job.take_part()
-        for helper in helpers:
-            if not helper.cancel():
-                helper.result()
+        job.wait()
     finally:
         job.stopped = True
         for helper in helpers:
@@ -97,33 +98,48 @@ class _Job:
         self.errors: dict[int, BaseException] = {}
         self.stopped = False
         self._next_chunk = 0
-        self._lock = threading.Lock()
+        self._n_open = 0
+        self._changed = threading.Condition()
 
     def take_part(self) -> None:
+        """Do chunks until nobody may begin another one."""
         while (chunk := self._take()) is not None:
+            error: BaseException | None = None
             try:
                 self.results[chunk] = self.work(chunk)
-            except Exception as error:
-                self._fail(chunk, error)
+            except Exception as raised:
+                error = raised
+            except BaseException as raised:
+                error = raised
+                raise
+            finally:
+                self._end(chunk, error)
 
     def help(self) -> None:
-        try:
+        # The caller hears of it: it is among `errors`.
+        with contextlib.suppress(BaseException):
             self.take_part()
-        except BaseException as error:
-            # Not an error of a chunk, but the caller must hear of it.
-            self._fail(len(self.results), error)
+
+    def wait(self) -> None:
+        """Until all chunks that were begun are over."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._n_open)
 
     def _take(self) -> int | None:
-        with self._lock:
+        with self._changed:
             if self.stopped or self._next_chunk == len(self.results):
                 return None
             self._next_chunk += 1
+            self._n_open += 1
             return self._next_chunk - 1
 
-    def _fail(self, chunk: int, error: BaseException) -> None:
-        with self._lock:
-            self.errors[chunk] = error
-            self.stopped = True
+    def _end(self, chunk: int, error: BaseException | None) -> None:
+        with self._changed:
+            self._n_open -= 1
+            if error is not None:
+                self.errors[chunk] = error
+                self.stopped = True
+            self._changed.notify_all()
 
 
 def run_stream(

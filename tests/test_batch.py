@@ -16,6 +16,7 @@ from strategies import SPECIALS, random_texts, surrogate_texts, texts, token_ids
 
 import harmony
 from harmony import batch as batch_module
+from harmony._codec import Scratch, Texts
 from harmony.batch import TokenBatch
 
 PLAIN = {"disallowed_special": ()}
@@ -344,3 +345,28 @@ def test_a_batch_imports_neither_pyarrow_nor_pydantic():
     ).split()
     assert "harmony.batch" in loaded
     assert not {"pyarrow", "pydantic", "regex"} & set(loaded)
+
+
+def test_memory_of_a_chunk_is_not_lent_twice(encoding):
+    scratch = Scratch(encoding._codec)
+    first = Texts(["\xe9" * 1000], scratch)
+    second = Texts(["\xfc" * 100_000, "\xfc"], scratch)
+    assert first.utf8(0) == "\xe9".encode() * 1000
+    assert second.utf8(1) == "\xfc".encode()
+    del first, second
+    assert Texts(["\xe4"], scratch).utf8(0) == "\xe4".encode()
+
+
+def test_special_tokens_are_counted_not_believed(encoding):
+    class Lying(list):
+        def __len__(self):
+            return 1
+
+    spans = Lying((at, at + 1, 200006) for at in range(10_000))
+    texts = Texts(["x" * 10_000], Scratch(encoding._codec))
+    texts.cut(0, spans, None)
+    offsets = np.empty(2, np.int64)
+    writer = encoding._id_writer()
+    writer.texts(texts, offsets)
+    assert writer.to_list() == [200006] * 10_000
+    assert encoding._codec.encode_list("x" * 10_000, spans) == [200006] * 10_000

@@ -95,6 +95,24 @@ def test_the_table_grows_until_pilots_are_found(monkeypatch):
         assert tables["pair_records"][place_of(tables, left, right)] != np.uint64(EMPTY)
 
 
+def test_pilots_are_not_tried_in_vain_for_a_few_tokens(monkeypatch):
+    rng = random.Random(3)
+    n_tried = 0
+    scale = rank_tables._scale
+
+    def counting(hashes, n):
+        nonlocal n_tried
+        n_tried += hashes.ndim == 2
+        return scale(hashes, n)
+
+    monkeypatch.setattr(rank_tables, "_scale", counting)
+    for n_tokens in range(1, 41):
+        words = {bytes(rng.choices(range(97, 101), k=rng.randint(2, 9))) for _ in range(n_tokens)}
+        build_rank_tables([*(bytes([b]) for b in range(256)), *sorted(words)])
+    # One table that cannot be filled took all 65,536 before.
+    assert n_tried < 40 * 8_000
+
+
 def test_tokens_made_to_have_the_same_hash_are_refused():
     """9 bytes each: what the last byte adds to the hash, the first eight take away."""
     undo = pow(MULTIPLIER_1, -1, 2**64)

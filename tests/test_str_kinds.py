@@ -116,3 +116,34 @@ def test_words_that_share_a_place(tokenizer, way):
             chosen = rng.choices(range(len(words)), k=rng.randint(1, 30))
             ids = tokenizer.encode_ordinary("".join(f" {words[k]}" for k in chosen))
             assert ids == [token for k in chosen for token in expected[k]]
+
+
+class Tagged(str):
+    """A str with methods of its own, which must not be asked for anything."""
+
+    def __len__(self):
+        return 1
+
+    def encode(self, *arguments, **more):
+        return b"not the text"
+
+
+@pytest.mark.parametrize("kind", [np.str_, Tagged])
+@pytest.mark.parametrize(
+    "text", ["plain", "caf\xe9", "\u4e2d\u6587 and more", "\U0001f600", "lone \ud800 surrogate"]
+)
+def test_subclasses_of_str(encoding, kind, text):
+    """Arrays of texts hold numpy's."""
+    expected = encoding.encode(text)
+    assert encoding.encode(kind(text)) == expected
+    assert encoding.encode_ordinary(kind(text)) == expected
+    assert encoding.encode_to_numpy(kind(text)).tolist() == expected
+    assert encoding.encode(kind(text), allowed_special="all") == expected
+    assert encoding.encode_batch([kind(text), text]) == [expected, expected]
+    assert encoding.count_tokens(kind(text)) == len(expected)
+    assert encoding.count_tokens_batch([kind(text)]).tolist() == [len(expected)]
+
+
+def test_an_array_of_texts(encoding):
+    texts = ["abc", "caf\xe9", "\u4e2d"]
+    assert encoding.encode_batch(np.array(texts)) == encoding.encode_batch(texts)

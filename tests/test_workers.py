@@ -46,6 +46,28 @@ def test_threads_are_parked_and_used_again():
     assert len([name for name in started if name.startswith("harmony")]) < 20
 
 
+def test_a_thread_that_takes_part_although_it_was_refused(monkeypatch):
+    """Executors queue a call before they start a thread for it. If the system gives them none, a
+    thread that another caller has started may do it."""
+    began = threading.Event()
+
+    class Refusing:
+        def submit(self, call):
+            threading.Thread(target=call).start()
+            raise RuntimeError("can't start new thread")
+
+    def work(chunk):
+        if threading.current_thread() is threading.main_thread():
+            assert began.wait(60)
+        else:
+            began.set()
+            time.sleep(0.05)
+        return chunk
+
+    monkeypatch.setattr(workers, "_threads", Refusing)
+    assert workers.run(work, 2, 2) == [0, 1]
+
+
 @pytest.mark.parametrize("num_threads", [1, 2, 5])
 def test_the_first_error_in_order_is_raised(num_threads):
     """Chunk 3 fails late: chunk 4 fails before it, on another thread."""
