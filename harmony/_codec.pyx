@@ -658,7 +658,7 @@ cdef class IdWriter:
 
     cdef Sink take(self) noexcept:
         """What is written, for as long as a call writes to it without the interpreter lock. It is
-        on the stack meanwhile: what lies beside this object may be what another thread writes to."""
+        on the stack meanwhile: beside this object may lie what another thread writes to."""
         cdef Sink sink = self.sink
         self.sink.ids = NULL
         self.sink.n_ids = self.sink.capacity = 0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harmony import batch
-from harmony._codec import Scratch, Texts
+from harmony._codec import Scratch, Texts, join_ids
 
 try:
     import pyarrow as pa  # type: ignore[import-untyped]
@@ -35,11 +35,16 @@ def list_array(
     offsets: NDArray[np.int64],
     present: NDArray[np.bool_] | None = None,
 ) -> pa.LargeListArray:
-    """`large_list<uint32>` over this memory; `present`: which rows are not null (None: all)."""
+    """`large_list<uint32>` over this memory, or over a copy where ids are not uint32 or offsets not
+    int64; `present`: which rows are not null (None: all)."""
+    ids = np.asarray(ids)
+    if ids.dtype != np.uint32:
+        ids = join_ids([ids], np.empty(2, np.int64))
+    offsets = np.ascontiguousarray(offsets, np.int64)
     validity = None
     if present is not None and not present.all():
         validity = pa.py_buffer(np.packbits(present, bitorder="little"))
-    buffers = [validity, pa.py_buffer(np.ascontiguousarray(offsets))]
+    buffers = [validity, pa.py_buffer(offsets)]
     return pa.Array.from_buffers(IDS, len(offsets) - 1, buffers, children=[pa.array(ids)])
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import bisect
 import builtins
 import fcntl
+import functools
 import itertools
 import json
 import os
@@ -30,7 +31,7 @@ from harmony.batch import position
 from harmony.encoding import HarmonyEncoding, load_harmony_encoding
 from harmony.errors import DatasetError
 from harmony.packing import PackedRows, pack
-from harmony.shards import FORMATS, TEMPORARY, ShardReader, ShardWriter, write_file
+from harmony.shards import FORMATS, ShardReader, ShardWriter, flush, is_temporary, write_file
 from harmony.sources import Position, Source, blamed_on
 
 if TYPE_CHECKING:
@@ -46,6 +47,11 @@ REJECTS = "rejects.jsonl"
 # Of the manifest, and of everything it describes.
 VERSION = 1
 ON_BAD_ROW = ("stop", "skip", "collect")
+
+# Shards that a Dataset keeps open. Of Parquet each holds row groups that were read, and a file; of
+# mapped files each holds up to three.
+_KEPT_PARQUET = 16
+_KEPT_MAPPED = 64
 
 
 @dataclass
@@ -124,6 +130,8 @@ def make_encoder(
     """What encodes the rows of a job. Raises ValueError for arguments that make no sense."""
     if encoding is None:
         encoding = load_harmony_encoding("HarmonyGptOss")
+    if not isinstance(text_field, str):
+        raise TypeError(f"text_field must be str, not {type(text_field).__name__}")
     if conversations is None:
         return rows.Texts(encoding, text_field)
     if not isinstance(encoding, HarmonyEncoding):
@@ -147,7 +155,7 @@ class _Run:
         self._encoder = encoder
         self._report = report
         self._manifest = self._begin_or_continue(job)
-        self._rejects: list[rows.Reject] = []
+        self._n_rejected = 0  # since the last shard was finished
         self._progress = Progress(sum(source.sizes))
         for shard in self._manifest["shards"]:
             self._progress.rows += shard["rows"]
@@ -156,10 +164,8 @@ class _Run:
 
     def _begin_or_continue(self, job: dict[str, Any]) -> dict[str, Any]:
         """The manifest of this job: that of an earlier run, or a new one in an empty folder."""
-        path = self._folder / MANIFEST
-        for left_over in self._folder.glob(TEMPORARY + "*"):
-            left_over.unlink()
-        if path.exists():
+        if (self._folder / MANIFEST).exists():
+            self._clear_away()
             manifest = read_manifest(self._folder)
             if manifest["job"] != job:
                 changed = [key for key in job if manifest["job"].get(key) != job[key]]
@@ -173,10 +179,11 @@ class _Run:
                     if not file.exists() or file.stat().st_size != size:
                         raise DatasetError.of("the file is missing or was changed", str(file))
             return manifest
-        if any(self._folder.iterdir()):
+        if not all(is_temporary(file) for file in self._folder.iterdir()):
             raise DatasetError.of(
                 "this folder is not empty, and holds no data set; choose another", str(self._folder)
             )
+        self._clear_away()
         return {"version": VERSION, "complete": False, "job": job, "shards": []}
 
     def go(self, num_threads: int | None) -> None:
@@ -207,16 +214,20 @@ class _Run:
             if writer:
                 self._close(writer, end)
                 writer = None
-            self._manifest["rejected"] = len(self._rejects)
-            self._append_rejects()
+            self._manifest["rejected"] = self._n_rejected
+            self._flush_rejects()
             self._manifest["complete"] = True
             self._save()
         finally:
             if writer:
                 writer.drop()
             if not self._manifest["complete"]:
-                for left_over in self._folder.glob(TEMPORARY + "*"):
-                    left_over.unlink()
+                self._clear_away()
+
+    def _clear_away(self) -> None:
+        """What a run left behind that did not come to its end."""
+        for file in filter(is_temporary, self._folder.iterdir()):
+            file.unlink()
 
     def _new_shard(self, number: int) -> ShardWriter:
         job = self._manifest["job"]
@@ -226,25 +237,27 @@ class _Run:
     def _close(self, writer: ShardWriter, end: Position) -> None:
         with self._blamed_on_folder():
             files = writer.finish()
-        n_rejected = len(self._rejects)
-        self._append_rejects()
+        self._flush_rejects()
         self._manifest["shards"].append(
             {
                 "name": writer.name,
                 "rows": writer.n_rows,
                 "tokens": writer.n_tokens,
-                "rejected": n_rejected,
+                "rejected": self._n_rejected,
                 "rejects_bytes": self._rejects_size(),
                 "files": files,
                 "end": list(end),
             }
         )
+        self._n_rejected = 0
         self._save()
 
     def _save(self) -> None:
         with self._blamed_on_folder():
             text = json.dumps(self._manifest, indent=1, ensure_ascii=False)
-            write_file(self._folder / MANIFEST, text.encode() + b"\n")
+            # A field may be named by surrogates, which are escaped so.
+            content = text.encode(errors="backslashreplace") + b"\n"
+            write_file(self._folder / MANIFEST, content)
 
     def _blamed_on_folder(self) -> Any:
         return blamed_on(str(self._folder))
@@ -255,21 +268,23 @@ class _Run:
         if rejects and self._manifest["job"]["on_bad_row"] == "stop":
             first = rejects[0]
             raise DatasetError.of(first.error, first.file, first.row)
-        self._rejects += rejects
-
-    def _append_rejects(self) -> None:
-        """Write down the bad rows of the shard that was finished. The manifest, which comes after
-        them, says how long the file then is."""
-        if self._rejects and self._manifest["job"]["on_bad_row"] == "collect":
-            lines = [json.dumps(reject._asdict(), ensure_ascii=False) for reject in self._rejects]
+        self._n_rejected += len(rejects)
+        if rejects and self._manifest["job"]["on_bad_row"] == "collect":
+            lines = [json.dumps(reject._asdict(), ensure_ascii=False) for reject in rejects]
+            text = "\n".join(lines) + "\n"
             with (
                 self._blamed_on_folder(),
-                builtins.open(self._folder / REJECTS, "a", encoding="utf-8") as file,
+                builtins.open(self._folder / REJECTS, "ab") as file,
             ):
-                file.write("\n".join(lines) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-        self._rejects = []
+                file.write(text.encode(errors="backslashreplace"))
+
+    def _flush_rejects(self) -> None:
+        """Have the bad rows up to here on the disk. The manifest, which comes after them, says how
+        long their file then is."""
+        path = self._folder / REJECTS
+        if path.exists():
+            with self._blamed_on_folder():
+                flush(path)
 
     def _rejects_size(self) -> int:
         path = self._folder / REJECTS
@@ -318,6 +333,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest: dict[str, Any] = json.loads(content)
         version = manifest["version"]
+        if version == VERSION:
+            _ = manifest["complete"], manifest["job"]["format"], manifest["shards"][:0]
     except (ValueError, KeyError, TypeError):
         raise DatasetError.of("this is no manifest of a data set", str(path)) from None
     if version != VERSION:
@@ -338,13 +355,22 @@ class Dataset:
         self.dtype = np.dtype(dtype)
         if self.dtype.kind not in "iu":
             raise ValueError(f"dtype must be of integers, not {self.dtype}")
+        self._largest = np.iinfo(self.dtype).max
         if not self.manifest["complete"]:
             raise DatasetError.of(
                 "this data set is not finished; run its job again", str(self.path)
             )
         self._shards = self.manifest["shards"]
         self._starts = [0, *itertools.accumulate(shard["rows"] for shard in self._shards)]
-        self._readers: dict[int, ShardReader] = {}
+        job = self.manifest["job"]
+        open_shard = functools.partial(
+            ShardReader,
+            self.path,
+            file_format=job["format"],
+            has_mask=job["rows"] == "conversations",
+        )
+        n_kept = _KEPT_PARQUET if job["format"] == "parquet" else _KEPT_MAPPED
+        self._open_shard = functools.lru_cache(n_kept)(open_shard)
 
     @property
     def n_tokens(self) -> int:
@@ -389,18 +415,15 @@ class Dataset:
     def _row(self, row: int) -> dict[str, NDArray[Any]]:
         number = bisect.bisect_right(self._starts, row) - 1
         ids, mask = self._reader(number).row(row - self._starts[number])
+        if self._largest < 2**32 - 1 and ids.max(initial=0) > self._largest:
+            raise OverflowError(f"id {ids.max()} of row {row} does not fit into {self.dtype}")
         found: dict[str, NDArray[Any]] = {"ids": np.asarray(ids).astype(self.dtype, copy=False)}
         if mask is not None:
             found["loss_mask"] = mask
         return found
 
     def _reader(self, number: int) -> ShardReader:
-        if number not in self._readers:
-            job = self.manifest["job"]
-            has_mask = job["rows"] == "conversations"
-            name = self._shards[number]["name"]
-            self._readers[number] = ShardReader(self.path, name, job["format"], has_mask)
-        return self._readers[number]
+        return self._open_shard(self._shards[number]["name"])
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.path, self.dtype)
@@ -412,6 +435,7 @@ class Dataset:
 def open(path: str | os.PathLike[str], *, dtype: DTypeLike = np.uint32) -> Dataset:
     """The data set in a folder, for reading; its ids as `dtype`, which may be any of integers.
 
-    Raises DatasetError if there is none, or one that is not finished.
+    Raises DatasetError if there is none, or one that is not finished. A row with an id that does
+    not fit into `dtype` is an OverflowError when it is read.
     """
     return Dataset(path, dtype)

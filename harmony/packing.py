@@ -107,13 +107,17 @@ _Document = tuple["NDArray[np.uint32]", "NDArray[np.bool_] | None"]
 
 def _documents(rows: Any, loss_mask: NDArray[np.bool_] | None) -> list[_Document]:
     """Ids and mask of each document."""
-    if loss_mask is None and hasattr(rows, "rows"):
-        return list(rows.rows())
+    documents: list[_Document]
+    if hasattr(rows, "rows"):
+        documents = list(rows.rows())
+        if loss_mask is None:
+            return documents
+        rows = [ids for ids, _ in documents]
     if loss_mask is None and hasattr(rows, "loss_mask"):
         loss_mask = rows.loss_mask()
     if not isinstance(rows, TokenBatch):
         rows = _batch_of(rows)
-    documents: list[_Document] = []
+    documents = []
     first = int(rows.offsets[0])  # of a slice not 0
     n_ids = int(rows.offsets[-1]) - first
     if loss_mask is not None and len(loss_mask) != n_ids:

@@ -20,7 +20,7 @@ from harmony import arrow
 from harmony._codec import to_utf8
 from harmony.batch import TokenBatch
 from harmony.errors import InvalidUtf8Error
-from harmony.sources import Chunk, Position, blamed_on
+from harmony.sources import TEXT_TYPES, Chunk, Position, blamed_on
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,7 +32,15 @@ if TYPE_CHECKING:
 # Of the content of a rejected row this much is kept.
 _SHOWN = 10_000
 
-_TEXT_TYPES = (pa.string(), pa.large_string(), pa.binary(), pa.large_binary())
+# What reading a conversation out of anything at all raises.
+_CONVERSATION_ERRORS = (
+    ValueError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    RuntimeError,
+    OverflowError,
+)
 
 
 class Reject(NamedTuple):
@@ -80,10 +88,10 @@ class Texts:
                 batch = arrow.encode_rows(self._tokenizer, texts)
         if batch is None:
             good = []
-            for row, content in _rows_of(chunk, self._field):
+            for row, content in _rows_of(chunk):
                 try:
                     good.append(_text_in(content, self._field))
-                except ValueError as error:
+                except (ValueError, OverflowError) as error:
                     rejects.append(_reject(chunk, row, error, content))
             batch = arrow.encode_rows(self._tokenizer, pa.array(good, pa.large_binary()))
         return Encoded(batch, None, rejects, chunk.end, chunk.bytes_read)
@@ -91,6 +99,8 @@ class Texts:
     def _quick(self, rows: bytes | pa.RecordBatch) -> pa.Array | None:
         """The texts of a chunk without any bad row; None if that cannot be said."""
         if isinstance(rows, bytes):
+            if not _is_utf8(rows):
+                return None
             # Each line begins and ends as an object does, and there are as many objects as lines.
             n_lines = rows.count(b"\n") + (not rows.endswith(b"\n"))
             if rows.count(b"}\n{") + 1 != n_lines:
@@ -116,7 +126,7 @@ class Texts:
             texts = rows.column(0)
             if pa.types.is_dictionary(texts.type):
                 texts = texts.dictionary_decode()
-        return texts if texts.type in _TEXT_TYPES and not texts.null_count else None
+        return texts if texts.type in TEXT_TYPES and not texts.null_count else None
 
 
 class Conversations:
@@ -163,14 +173,14 @@ class Conversations:
     def _encode(self, chunk: Chunk) -> Encoded:
         rejects: list[Reject] = []
         rendered = []
-        for row, content in _rows_of(chunk, "messages"):
+        for row, content in _rows_of(chunk):
             try:
                 conversation = self._read(_object_in(content))
                 one = self._encoding.render_annotated(
                     conversation, config=self._config, for_training=True
                 )
                 rendered.append((one.ids, one.loss_mask(self._train_on)))
-            except (ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
+            except _CONVERSATION_ERRORS as error:
                 rejects.append(_reject(chunk, row, error, content))
         ids = [np.empty(0, np.uint32), *(ids for ids, _ in rendered)]
         masks = [np.empty(0, np.bool_), *(mask for _, mask in rendered)]
@@ -179,23 +189,38 @@ class Conversations:
         return Encoded(batch, np.concatenate(masks), rejects, chunk.end, chunk.bytes_read)
 
 
-def _rows_of(chunk: Chunk, field: str) -> Iterator[tuple[int, Any]]:
-    """Number, from 1, and content of each row: a line of bytes, or a dict of columns."""
+def _is_utf8(content: bytes) -> bool:
+    offsets = pa.py_buffer(np.array([0, len(content)], np.int64))
+    text = pa.Array.from_buffers(pa.large_string(), 1, [None, offsets, pa.py_buffer(content)])
+    try:
+        text.validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def _rows_of(chunk: Chunk) -> Iterator[tuple[int, Any]]:
+    """Number, from 1, and content of each row: a line of bytes, a dict of columns, or the error
+    that came of reading it. Raises ArrowInvalid for a table that leads out of its file."""
     if isinstance(chunk.rows, bytes):
         for row, line in enumerate(chunk.rows.split(b"\n"), chunk.first_row + 1):
             if line.strip():
                 yield row, line
     else:
-        names = chunk.rows.schema.names
-        columns = [_readable(chunk.rows.column(name)) for name in names]
+        columns = {name: _readable(chunk.rows.column(name)) for name in chunk.rows.schema.names}
         for at in range(chunk.rows.num_rows):
-            values = (column[at].as_py() for column in columns)
-            yield chunk.first_row + at + 1, dict(zip(names, values, strict=True))
+            content: Any
+            try:
+                content = {name: column[at].as_py() for name, column in columns.items()}
+            except (ValueError, OverflowError) as error:
+                content = error
+            yield chunk.first_row + at + 1, content
 
 
 def _readable(column: pa.Array) -> pa.Array:
     """A column whose values can be read one by one: strings, which may not be UTF-8, as bytes, and
-    nothing that leads out of the file. Raises ArrowInvalid if something does."""
+    nothing that leads out of the file. Raises ArrowInvalid if something does, or if strings inside
+    of lists and objects are not UTF-8: Arrow cannot say which of the two it is."""
     if pa.types.is_dictionary(column.type):
         column.validate(full=True)
         column = column.dictionary_decode()
@@ -207,29 +232,40 @@ def _readable(column: pa.Array) -> pa.Array:
     return column
 
 
-def _object_in(content: Any) -> dict[str, Any]:
-    """The object that a row is. ValueError if it is none."""
+def _object_in(content: Any, parse_int: Callable[[str], Any] = int) -> dict[str, Any]:
+    """The object that a row is, its integers read by `parse_int`. ValueError if it is none."""
+    if isinstance(content, Exception):
+        raise content
     if isinstance(content, dict):
         # Lists of messages may also be kept as their JSON.
         return {
-            name: json.loads(value) if isinstance(value, bytes) else _without_nulls(value)
+            name: _json_in(value) if isinstance(value, (bytes, str)) else _without_nulls(value)
             for name, value in content.items()
         }
-    try:
-        row = json.loads(content)
-    except RecursionError:
-        raise ValueError("the JSON is nested too deeply") from None
+    row = _json_in(content, parse_int)
     if not isinstance(row, dict):
         raise ValueError("the line is JSON, but no object")
     return row
 
 
+def _json_in(content: bytes | str, parse_int: Callable[[str], Any] = int) -> Any:
+    """What this JSON says. ValueError if it is none."""
+    if isinstance(content, bytes):
+        # json would guess that bytes are UTF-16, and let surrogates pass.
+        content = content.decode("utf-8-sig")
+    try:
+        return json.loads(content, parse_int=parse_int)
+    except RecursionError:
+        raise ValueError("the JSON is nested too deeply") from None
+
+
 def _text_in(content: Any, field: str) -> bytes:
-    """The text of a row. ValueError if it has none."""
+    """The text of a row. ValueError if it has none, OverflowError if reading it raised that."""
     if isinstance(content, dict):
         text = content[field]
     else:
-        row = _object_in(content)
+        # What numbers other fields hold is all the same; they may have more digits than int takes.
+        row = _object_in(content, parse_int=lambda digits: 0)
         if field not in row:
             raise ValueError(f"there is no field {field!r}")
         text = row[field]
@@ -255,6 +291,8 @@ def _without_nulls(value: Any) -> Any:
 def _reject(chunk: Chunk, row: int, error: Exception, content: Any) -> Reject:
     if isinstance(content, dict):
         text = json.dumps(content, default=_shown, ensure_ascii=False)
+    elif isinstance(content, Exception):
+        text = ""
     else:
         text = content[:_SHOWN].decode(errors="replace")
     if isinstance(error, KeyError):

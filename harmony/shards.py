@@ -32,7 +32,7 @@ TEMPORARY = ".tmp-"
 # Ids of a row group or record batch: what reading one row of Parquet costs.
 _BLOCK_IDS = 1 << 20
 # Row groups that a reader keeps.
-_KEPT_GROUPS = 4
+_KEPT_GROUPS = 2
 
 _MASK = pa.large_list(pa.bool_())
 _NPY_COLUMNS = {"ids": np.uint32, "offsets": np.int64, "loss_mask": np.bool_}
@@ -48,12 +48,18 @@ def write_file(path: Path, content: bytes) -> None:
 
 def move_into_place(temporary: Path, path: Path) -> None:
     """Give a finished file its name, in such a way that a crash leaves all of it or nothing."""
-    _flush(temporary)
+    flush(temporary)
     os.replace(temporary, path)
-    _flush(path.parent)
+    flush(path.parent)
 
 
-def _flush(path: Path) -> None:
+def is_temporary(path: Path) -> bool:
+    """Whether this is a file that was not finished, by its name."""
+    return path.name.startswith((f"{TEMPORARY}shard-", f"{TEMPORARY}manifest.")) and path.is_file()
+
+
+def flush(path: Path) -> None:
+    """Have what was written to a file or folder on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -224,51 +230,54 @@ class ShardReader:
 
     def __init__(self, folder: Path, name: str, file_format: str, has_mask: bool) -> None:
         self._path = str(folder / name)
-        self._has_mask = has_mask
-        self._reader: Any = None
+        # What is kept refers to no reader: one that nobody uses any more closes its files at once.
         with blamed_on(self._path):
             if file_format == "npy":
                 self._starts = [0]
-                self.block = functools.cache(self._npy_block)
+                self._block = functools.cache(functools.partial(_npy_block, self._path, has_mask))
             elif file_format == "arrow":
-                self._reader = pa.ipc.open_file(pa.memory_map(f"{self._path}.arrow"))
-                n_batches = self._reader.num_record_batches
-                self.block = functools.cache(self._arrow_block)
-                self._starts = _starts(self.block(i).offsets.size - 1 for i in range(n_batches))
+                arrow_file = pa.ipc.open_file(pa.memory_map(f"{self._path}.arrow"))
+                n_batches = arrow_file.num_record_batches
+                self._block = functools.cache(functools.partial(_arrow_block, arrow_file))
+                self._starts = _starts(self._block(i).offsets.size - 1 for i in range(n_batches))
             else:
-                self._reader = pq.ParquetFile(f"{self._path}.parquet")
-                metadata = self._reader.metadata
+                parquet_file = pq.ParquetFile(f"{self._path}.parquet")
+                metadata = parquet_file.metadata
                 self._starts = _starts(
                     metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)
                 )
-                self.block = functools.lru_cache(_KEPT_GROUPS)(self._parquet_block)
+                keep = functools.lru_cache(_KEPT_GROUPS)
+                self._block = keep(functools.partial(_parquet_block, parquet_file))
 
     def row(self, at: int) -> tuple[NDArray[np.uint32], NDArray[np.bool_] | None]:
         """Ids and mask of one row."""
         with blamed_on(self._path):
             block = bisect.bisect_right(self._starts, at) - 1
-            return self.block(block).row(at - self._starts[block])
+            return self._block(block).row(at - self._starts[block])
 
     def blocks(self) -> Iterator[Block]:
         """All of it, a block at a time."""
         with blamed_on(self._path):
             for index in range(len(self._starts)):
-                yield self.block(index)
+                yield self._block(index)
 
-    def _npy_block(self, _: int) -> Block:
-        def column(name: str) -> NDArray[Any]:
-            array: NDArray[Any] = np.load(f"{self._path}.{name}.npy", mmap_mode="r")
-            return array
 
-        mask = column("loss_mask") if self._has_mask else None
-        return Block(column("ids"), column("offsets"), mask)
+def _npy_block(path: str, has_mask: bool, _: int) -> Block:
+    def column(name: str) -> NDArray[Any]:
+        array: NDArray[Any] = np.load(f"{path}.{name}.npy", mmap_mode="r")
+        return array
 
-    def _arrow_block(self, index: int) -> Block:
-        return _block_of(self._reader.get_batch(index).columns)
+    mask = column("loss_mask") if has_mask else None
+    return Block(column("ids"), column("offsets"), mask)
 
-    def _parquet_block(self, index: int) -> Block:
-        table = self._reader.read_row_group(index)
-        return _block_of([column.combine_chunks() for column in table.columns])
+
+def _arrow_block(reader: pa.RecordBatchFileReader, index: int) -> Block:
+    return _block_of(reader.get_batch(index).columns)
+
+
+def _parquet_block(file: pq.ParquetFile, index: int) -> Block:
+    table = file.read_row_group(index)
+    return _block_of([column.combine_chunks() for column in table.columns])
 
 
 def _starts(lengths: Iterator[int]) -> list[int]:

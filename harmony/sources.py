@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.compute as pc  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
 from harmony.errors import DatasetError
@@ -20,6 +21,10 @@ from harmony.errors import DatasetError
 CHUNK_BYTES = 1 << 20
 # Rows of a table are cut by their average size; a chunk has never more than this many.
 _MOST_ROWS = 1 << 16
+# Rows of a row group that are read to learn how large its rows are.
+_PROBED_ROWS = 1 << 8
+
+TEXT_TYPES = (pa.string(), pa.large_string(), pa.binary(), pa.large_binary())
 
 _LINES = {".jsonl": None, ".ndjson": None, ".json": None}
 _COMPRESSED = {".gz": "gzip", ".zst": "zstd"}
@@ -62,6 +67,10 @@ class Source:
         self._optional = optional
         self.sizes = []
         for file in self.files:
+            if os.fsencode(file).decode(errors="replace") != file:
+                raise DatasetError.of(
+                    "Arrow opens no file whose name is not UTF-8; rename it", file
+                )
             with blamed_on(file):
                 with open(file, "rb"):
                     self.sizes.append(os.path.getsize(file))
@@ -126,12 +135,17 @@ class Source:
                 row += metadata.num_rows
                 continue
             n_bytes = sum(c.total_uncompressed_size for c in ours)
+            # What repeats is in there once: the first rows tell how large they are when read.
+            first = next(table.iter_batches(_PROBED_ROWS, row_groups=[group], columns=names), None)
+            if first is not None and first.num_rows:
+                n_bytes = max(n_bytes, _n_bytes(first) * metadata.num_rows // first.num_rows)
             n_rows = _rows_at_a_time(n_bytes, metadata.num_rows)
             for batch in table.iter_batches(n_rows, row_groups=[group], columns=names):
-                end = Position(at.file, row + batch.num_rows)
-                if row >= at.row:
-                    yield Chunk(file, row, batch, end, bytes_read)
-                row = end.row
+                for part in _parts(batch):
+                    end = Position(at.file, row + part.num_rows)
+                    if row >= at.row:
+                        yield Chunk(file, row, part, end, bytes_read)
+                    row = end.row
 
     def _arrow(self, file: str, _: str | None, at: Position) -> Iterator[Chunk]:
         reader = _open_arrow(file)
@@ -141,10 +155,7 @@ class Source:
         batches = reader if isinstance(reader, pa.RecordBatchReader) else _batches_of(reader)
         for whole in batches:
             bytes_read += whole.nbytes
-            batch = whole.select(names)
-            n_rows = _rows_at_a_time(batch.nbytes, batch.num_rows)
-            for start in range(0, batch.num_rows, n_rows):
-                part = batch.slice(start, n_rows)
+            for part in _parts(whole.select(names)):
                 end = Position(at.file, row + part.num_rows)
                 if row >= at.row:
                     yield Chunk(file, row, part, end, min(bytes_read, self.sizes[at.file]))
@@ -157,6 +168,9 @@ class Source:
                 raise DatasetError.of(
                     f"there is no column {name!r}; there are {', '.join(schema.names)}", file
                 )
+        for name in (*self._columns, *self._optional):
+            if schema.names.count(name) > 1:
+                raise DatasetError.of(f"there are several columns {name!r}", file)
         return [*self._columns, *(name for name in self._optional if name in schema.names)]
 
 
@@ -238,6 +252,26 @@ def _open_arrow(file: str) -> Any:
 def _batches_of(reader: pa.RecordBatchFileReader) -> Iterator[pa.RecordBatch]:
     for index in range(reader.num_record_batches):
         yield reader.get_batch(index)
+
+
+def _parts(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """A batch in chunks."""
+    n_rows = _rows_at_a_time(_n_bytes(batch), batch.num_rows)
+    for start in range(0, batch.num_rows, n_rows):
+        yield batch.slice(start, n_rows)
+
+
+def _n_bytes(batch: pa.RecordBatch) -> int:
+    """Bytes of the rows of a batch, each with what it takes from a dictionary."""
+    return sum(map(_column_bytes, batch.columns))
+
+
+def _column_bytes(column: pa.Array) -> int:
+    n_bytes: int = column.nbytes
+    if isinstance(column, pa.DictionaryArray) and column.dictionary.type in TEXT_TYPES:
+        lengths = pc.binary_length(column.dictionary)
+        n_bytes += pc.sum(lengths.take(column.indices)).as_py() or 0
+    return n_bytes
 
 
 def _rows_at_a_time(n_bytes: int, n_rows: int) -> int:

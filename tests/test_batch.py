@@ -347,6 +347,17 @@ def test_a_batch_imports_neither_pyarrow_nor_pydantic():
     assert not {"pyarrow", "pydantic", "regex"} & set(loaded)
 
 
+def test_arrow_arrays_of_other_integers():
+    """numpy's default is int64, and Arrow ends the process if a list holds what it does not say."""
+    batch = TokenBatch(np.array([1, 2, 3]), np.array([0, 1, 3], np.int32))
+    assert batch.to_arrow().to_pylist() == [[1], [2, 3]]
+    assert batch.to_arrow().type == pa.large_list(pa.uint32())
+    with pytest.raises(OverflowError):
+        TokenBatch(np.array([-1]), np.array([0, 1])).to_arrow()
+    with pytest.raises(TypeError):
+        TokenBatch(np.array([1.0]), np.array([0, 1])).to_arrow()
+
+
 def test_memory_of_a_chunk_is_not_lent_twice(encoding):
     scratch = Scratch(encoding._codec)
     first = Texts(["\xe9" * 1000], scratch)

@@ -259,6 +259,40 @@ def test_bytes_that_are_no_utf8(tmp_path, encoding):
     assert "null" in rejects[1]["error"]
 
 
+OTHER_FIELDS = ['"\xff"', "1" * 5_000, '{"deep": ' * 50 + "1" + "}" * 50]
+
+
+@pytest.mark.parametrize("other", OTHER_FIELDS, ids=range(len(OTHER_FIELDS)))
+def test_a_row_is_good_or_bad_by_itself(tmp_path, other):
+    """Arrow reads a chunk of good rows at once, Python the rows of any other."""
+    row = f'{{"text": "a", "other": {other}}}\n'.encode("latin-1")
+    rejected = []
+    for name, rows in (("alone", row), ("with", row + b'{"text": 3}\n')):
+        (tmp_path / f"{name}.jsonl").write_bytes(rows)
+        done = encode_dataset(tmp_path / f"{name}.jsonl", tmp_path / name, on_bad_row="skip")
+        rejected.append(done.n_rejected)
+    assert rejected[1] == rejected[0] + 1
+    assert rejected[0] == (other == OTHER_FIELDS[0]), "bytes that are not UTF-8 are bad anywhere"
+
+
+@pytest.mark.parametrize("encoding_of_file", ["utf-16-le", "utf-16-be", "utf-32"])
+def test_json_in_another_encoding_is_refused(tmp_path, encoding_of_file):
+    (tmp_path / "a.jsonl").write_bytes(as_lines(["a", "b"]).encode(encoding_of_file))
+    with pytest.raises(DatasetError, match="row 1"):
+        encode_dataset(tmp_path / "a.jsonl", tmp_path / "out")
+
+
+def test_surrogates_as_bytes_are_no_utf8(tmp_path):
+    (tmp_path / "a.jsonl").write_bytes(b'{"text":"ok"}\n{"text":"x\xed\xa0\x80y"}\n')
+    with pytest.raises(DatasetError, match=r"row 2.*utf-8"):
+        encode_dataset(tmp_path / "a.jsonl", tmp_path / "out")
+
+
+def test_a_byte_order_mark(tmp_path, encoding):
+    (tmp_path / "a.jsonl").write_bytes(b"\xef\xbb\xbf" + as_lines(["a", "b"]).encode())
+    check(encode_dataset(tmp_path / "a.jsonl", tmp_path / "out"), encoding, ["a", "b"])
+
+
 def test_other_columns_of_text(tmp_path, encoding):
     rows = ["one", "two", "one"]
     for kind in (pa.large_string(), pa.binary(), pa.dictionary(pa.int32(), pa.string())):
@@ -523,6 +557,128 @@ def test_memory_is_bounded(tmp_path):
         sizes.append(path.stat().st_size / 1024)
         peaks.append(int(run(program, str(path), str(tmp_path / f"out{n_bytes}"))))
     assert peaks[1] - peaks[0] < (sizes[1] - sizes[0]) / 3, peaks
+
+
+@pytest.mark.parametrize("on_bad_row", ["skip", "collect"])
+def test_bad_rows_are_not_kept_in_memory(tmp_path, on_bad_row):
+    path = tmp_path / "a.jsonl"
+    line = json.dumps({"body": "word " * 1_900}) + "\n"
+    peaks = []
+    for n_rows in (1_000, 9_000):
+        path.write_text(line * n_rows)
+        program = (
+            "import sys; from harmony import datasets\n"
+            "datasets.encode_dataset(*sys.argv[1:3], num_threads=1, on_bad_row=sys.argv[3])\n"
+            "print(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])"
+        )
+        out = str(tmp_path / f"out{n_rows}")
+        peaks.append(int(run(program, str(path), out, on_bad_row)))
+        assert datasets.open(out).n_rejected == n_rows
+    assert peaks[1] - peaks[0] < 8_000 * len(line) / 1024 / 3, peaks
+
+
+@pytest.mark.parametrize("kind", ["parquet", "dictionary.parquet", "dictionary.arrow"])
+def test_chunks_of_rows_that_repeat(tmp_path, small_chunks, kind):
+    """They are small in the file; what counts is what they take when they are read."""
+    texts = ["word " * 200, "other " * 100, "x"] * 500
+    column = pa.array(texts)
+    table = pa.table({"text": column.dictionary_encode() if "dictionary" in kind else column})
+    path = tmp_path / f"a.{kind}"
+    if kind.endswith("arrow"):
+        with pa.ipc.new_file(path, table.schema) as writer:
+            writer.write_table(table)
+    else:
+        pq.write_table(table, path)
+    source = sources.Source([str(path)], ["text"])
+    chunks = list(source.chunks(sources.Position()))
+    assert len(chunks) > 100
+    read = [chunk.rows.column(0).to_pylist() for chunk in chunks]
+    assert [text for rows in read for text in rows] == texts
+    assert max(sum(map(len, rows)) for rows in read) < 2 * SMALL_CHUNKS
+    again = list(source.chunks(chunks[40].end))
+    assert [(c.first_row, c.end) for c in again] == [(c.first_row, c.end) for c in chunks[41:]]
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_a_data_set_of_many_shards_holds_few_files(tmp_path, encoding, file_format):
+    texts = [f"row {i}" for i in range(100)]
+    paths = []
+    for i, text in enumerate(texts):
+        paths.append(tmp_path / f"{i}.jsonl")
+        paths[-1].write_text(as_lines([text]))
+    done = encode_dataset(paths, tmp_path / "out", format=file_format, shard_tokens=1)
+    assert len(done.manifest["shards"]) == 100
+    before = len(os.listdir("/proc/self/fd"))
+    dataset = datasets.open(tmp_path / "out")
+    check(dataset, encoding, texts)
+    kept = datasets._KEPT_PARQUET if file_format == "parquet" else 2 * datasets._KEPT_MAPPED
+    assert len(os.listdir("/proc/self/fd")) - before <= kept
+    del dataset
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_ids_that_do_not_fit(tmp_path, base_tokenizer):
+    wide = base_tokenizer.decode([131903])
+    path = tmp_path / "a.jsonl"
+    path.write_text(as_lines(["a", wide]))
+    done = encode_dataset(path, tmp_path / "out")
+    assert max(done[1]["ids"]) > 65_535
+    narrow = datasets.open(tmp_path / "out", dtype="uint16")
+    assert narrow[0]["ids"].tolist() == done[0]["ids"].tolist()
+    with pytest.raises(OverflowError, match="row 1 does not fit into uint16"):
+        narrow[1]
+
+
+def test_a_row_that_python_cannot_hold(tmp_path):
+    """It is a bad row; those around it are not."""
+    fields = [("role", pa.string()), ("content", pa.string()), ("at", pa.timestamp("s"))]
+    rows = [[{"role": "user", "content": "good", "at": at}] for at in (0, 10**15, 0)]
+    table = pa.table({"messages": pa.array(rows, pa.list_(pa.struct(fields)))})
+    with pa.ipc.new_file(tmp_path / "a.arrow", table.schema) as writer:
+        writer.write_table(table)
+    with pytest.raises(DatasetError) as caught:
+        encode_dataset(tmp_path / "a.arrow", tmp_path / "stop", conversations="chat")
+    assert caught.value.row == 2
+    more = {"conversations": "chat", "on_bad_row": "skip"}
+    done = encode_dataset(tmp_path / "a.arrow", tmp_path / "skip", **more)
+    assert (len(done), done.n_rejected) == (2, 1)
+
+
+def test_a_folder_with_temporary_files_of_others(tmp_path, texts):
+    path = write(tmp_path / "a.jsonl", texts[:3])
+    for name in (".tmp-mine", ".tmp-shard-cache/x", "thesis"):
+        folder = tmp_path / name.strip(".").partition("/")[0]
+        file = folder / name
+        file.parent.mkdir(parents=True)
+        file.write_text("precious")
+        with pytest.raises(DatasetError, match="not empty"):
+            encode_dataset(path, folder)
+        assert file.read_text() == "precious"
+
+
+def test_a_column_that_is_there_twice(tmp_path):
+    table = pa.table([pa.array(["a"]), pa.array(["b"])], names=["text", "text"])
+    with pa.ipc.new_file(tmp_path / "a.arrow", table.schema) as writer:
+        writer.write_table(table)
+    with pytest.raises(DatasetError, match="several columns 'text'"):
+        encode_dataset(tmp_path / "a.arrow", tmp_path / "out")
+
+
+def test_a_name_that_is_no_utf8(tmp_path):
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.jsonl")
+    with open(path, "w") as file:
+        file.write(as_lines(["a"]))
+    with pytest.raises(DatasetError, match="not UTF-8; rename it"):
+        encode_dataset(path, tmp_path / "out")
+
+
+def test_a_manifest_without_its_parts(tmp_path):
+    path = write(tmp_path / "a.jsonl", ["a"])
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "manifest.json").write_text('{"version": 1}')
+    for call in (datasets.open, lambda folder: encode_dataset(path, folder)):
+        with pytest.raises(DatasetError, match="no manifest of a data set"):
+            call(tmp_path / "out")
 
 
 # The command

@@ -235,6 +235,14 @@ def test_pack(rows, length, on_long):
     assert (again.ids == packed.ids).all()
 
 
+def test_pack_takes_a_mask_for_a_data_set_of_texts(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"text": "one two"}\n{"text": "three"}\n')
+    dataset = encode_dataset(tmp_path / "a.jsonl", tmp_path / "out")
+    mask = np.arange(dataset.n_tokens) % 2 == 0
+    packed = pack(dataset, dataset.n_tokens, loss_mask=mask)
+    assert packed.loss_mask.tolist() == [mask.tolist()]
+
+
 def test_pack_takes_what_the_others_give(tmp_path, encoding, rows):
     made = [Conversation.from_json(json.dumps(row)) for row in rows[:50]]
     batch = encoding.render_batch(made, for_training=True, annotated=True)
