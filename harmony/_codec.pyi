@@ -1,12 +1,14 @@
-from collections.abc import Iterable, Sequence
-from typing import Any, final
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, Literal, final
 
 import numpy
 from numpy.typing import NDArray
-from typing_extensions import Buffer, Self
+from typing_extensions import Buffer, Self, disjoint_base
 
 from harmony._bpe import RankTables
 
+_Text = str | Buffer
+_SpecialNames = Literal["all"] | Collection[str]
 _Specials = Sequence[tuple[int, int, int]] | None
 _PieceEnds = NDArray[numpy.intp] | None
 _Ids = Iterable[int] | Buffer
@@ -35,8 +37,6 @@ class Codec:
     def encode_array(
         self, text: str | Buffer, specials: _Specials = None, piece_ends: _PieceEnds = None
     ) -> NDArray[numpy.uint32]: ...
-    def list_at_once(self, text: str | Buffer) -> list[int] | None: ...
-    def array_at_once(self, text: str | Buffer) -> NDArray[numpy.uint32] | None: ...
     def count(
         self, text: str | Buffer, specials: _Specials = None, piece_ends: _PieceEnds = None
     ) -> int: ...
@@ -48,6 +48,28 @@ class Codec:
     def decode_str(self, tokens: _Ids, errors: str) -> str: ...
     def decode_list(self, tokens: _Ids) -> list[bytes]: ...
     def decode_with_offsets(self, tokens: _Ids) -> tuple[str, list[int]]: ...
+
+NONE_ALLOWED: set[str]
+
+@disjoint_base
+class TokenizerCalls:
+    _codec: Codec
+    _splits_by_itself: bool
+    def encode(
+        self,
+        text: _Text,
+        *,
+        allowed_special: _SpecialNames = ...,
+        disallowed_special: _SpecialNames = "all",
+    ) -> list[int]: ...
+    def encode_ordinary(self, text: _Text) -> list[int]: ...
+    def encode_to_numpy(
+        self,
+        text: _Text,
+        *,
+        allowed_special: _SpecialNames = ...,
+        disallowed_special: _SpecialNames = "all",
+    ) -> NDArray[numpy.uint32]: ...
 
 @final
 class IdWriter:

@@ -367,16 +367,6 @@ cdef class Codec:
         """The same as a uint32 array."""
         return ids_of(self, text, specials, piece_ends, None, False)
 
-    # The same for most calls there are: one argument costs less than four.
-
-    def list_at_once(self, text):
-        """Ids of `text` as a list of int; None if it may hold special tokens."""
-        return None if self.marker is None else ids_of(self, text, None, None, self.marker, True)
-
-    def array_at_once(self, text):
-        """The same as a uint32 array."""
-        return None if self.marker is None else ids_of(self, text, None, None, self.marker, False)
-
     def count(self, text, specials=None, piece_ends=None):
         """Number of ids of `text`."""
         cdef uint32_t stack_ids[STACK_IDS]
@@ -636,6 +626,67 @@ cdef int encode_source(Codec codec, const Text* source, Sink* sink) except -1:
     if status != OK:
         return raise_status(status)
     return 0
+
+
+# Defaults of the calls below. It is these objects that mean "the caller gave nothing": comparing
+# identities costs nothing. Whoever gives an equal one gets the same, by a longer way.
+cdef object none_allowed = set()
+cdef object all_of_them = "all"
+NONE_ALLOWED = none_allowed
+
+
+cdef class TokenizerCalls:
+    """The calls of a Tokenizer that are made for a few words at a time. A Python function in front
+    of them would take a third of their time.
+
+    Whoever inherits gives `_codec`, and says in `_splits_by_itself` whether the compiled scanner
+    finds the pieces of every text. `_resolve` and `_piece_ends` are asked if it is not so simple.
+    """
+
+    cdef public Codec _codec
+    cdef public bint _splits_by_itself
+
+    def encode(self, text, *, allowed_special=none_allowed, disallowed_special=all_of_them):
+        """Ids of `text`.
+
+        Names of special tokens in `allowed_special` ("all": every one) become their ids. Text that
+        holds one of `disallowed_special` ("all": every special token that is not allowed; (): none)
+        raises HarmonyError. Other text is ordinary.
+        """
+        cdef Codec codec = self._codec
+        if allowed_special is none_allowed and disallowed_special is all_of_them:
+            ids = at_once(codec, text, True)
+            if ids is not None:
+                return ids
+        return codec.encode_list(*self._resolve(text, allowed_special, disallowed_special))
+
+    def encode_ordinary(self, text):
+        """Ids of `text`, in which nothing is special: names of special tokens are plain text."""
+        cdef Codec codec = self._codec
+        if codec is not None and self._splits_by_itself:
+            return ids_of(codec, text, None, None, None, True)
+        return codec.encode_list(text, None, self._piece_ends(text))
+
+    def encode_to_numpy(
+        self, text, *, allowed_special=none_allowed, disallowed_special=all_of_them
+    ):
+        """As `encode`: uint32 array, 1-D, the caller's own, writeable."""
+        cdef Codec codec = self._codec
+        if allowed_special is none_allowed and codec is not None:
+            if disallowed_special is all_of_them:
+                ids = at_once(codec, text, False)
+                if ids is not None:
+                    return ids
+            elif not disallowed_special and self._splits_by_itself:
+                return ids_of(codec, text, None, None, None, False)
+        return codec.encode_array(*self._resolve(text, allowed_special, disallowed_special))
+
+
+cdef inline object at_once(Codec codec, text, bint as_list):
+    """Ids of a text that holds no special token, seen at a glance; None if that cannot be said."""
+    if codec is None or codec.marker is None:
+        return None
+    return ids_of(codec, text, None, None, codec.marker, as_list)
 
 
 @cython.final

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 import harmony
 from harmony._bpe import RankTables
-from harmony._codec import Codec, IdWriter, bytes_of, to_utf8
+from harmony._codec import NONE_ALLOWED, Codec, IdWriter, TokenizerCalls, bytes_of, to_utf8
 from harmony.errors import HarmonyError, UnknownTokenError, VocabularyError
 from harmony.special_tokens import (
     O200K_BASE_SPECIALS,
@@ -58,10 +58,6 @@ O200K_PATTERN = "|".join(
     ]
 )
 
-# Defaults. It is these objects that mean "the caller gave nothing": comparing identities costs
-# nothing. Whoever gives an equal one gets the same, by a longer way.
-_NONE_ALLOWED: set[str] = set()
-_ALL: Literal["all"] = "all"
 _NO_NAMES: frozenset[str] = frozenset()
 
 
@@ -71,7 +67,7 @@ def _batch() -> Any:
     return import_module("harmony.batch")
 
 
-class Tokenizer:
+class Tokenizer(TokenizerCalls):
     """A byte-pair tokenizer: text <-> ids.
 
     Get one from `get_tokenizer` or `Tokenizer.from_tiktoken_file`. Text is `str`, `bytes` or any
@@ -100,9 +96,6 @@ class Tokenizer:
         # A text without the beginning of all special tokens holds none of them.
         marker = self._specials.marker.encode() if splits_by_itself else None
         self._codec = Codec(ranks, names, marker)
-        # To find these each time would take a tenth of a call on a few words.
-        self._list_at_once = self._codec.list_at_once
-        self._array_at_once = self._codec.array_at_once
 
     @classmethod
     def from_tiktoken_file(
@@ -121,49 +114,7 @@ class Tokenizer:
         """
         return LoadedTokenizer(os.fspath(path), pattern, dict(special_tokens), name)
 
-    # text -> ids
-
-    def encode(
-        self,
-        text: Text,
-        *,
-        allowed_special: SpecialNames = _NONE_ALLOWED,
-        disallowed_special: SpecialNames = "all",
-    ) -> list[int]:
-        """Ids of `text`.
-
-        Names of special tokens in `allowed_special` ("all": every one) become their ids. Text that
-        holds one of `disallowed_special` ("all": every special token that is not allowed; (): none)
-        raises HarmonyError. Other text is ordinary.
-        """
-        if allowed_special is _NONE_ALLOWED and disallowed_special is _ALL:
-            ids = self._list_at_once(text)
-            if ids is not None:
-                return ids
-        return self._codec.encode_list(*self._resolve(text, allowed_special, disallowed_special))
-
-    def encode_ordinary(self, text: Text) -> list[int]:
-        """Ids of `text`, in which nothing is special: names of special tokens are plain text."""
-        if self._splits_by_itself:
-            return self._codec.encode_list(text)
-        return self._codec.encode_list(text, None, self._piece_ends(text))
-
-    def encode_to_numpy(
-        self,
-        text: Text,
-        *,
-        allowed_special: SpecialNames = _NONE_ALLOWED,
-        disallowed_special: SpecialNames = "all",
-    ) -> NDArray[np.uint32]:
-        """As `encode`: uint32 array, 1-D, the caller's own, writeable."""
-        if allowed_special is _NONE_ALLOWED:
-            if disallowed_special is _ALL:
-                ids = self._array_at_once(text)
-                if ids is not None:
-                    return ids
-            elif not disallowed_special and self._splits_by_itself:
-                return self._codec.encode_array(text)
-        return self._codec.encode_array(*self._resolve(text, allowed_special, disallowed_special))
+    # text -> ids; the rest: TokenizerCalls
 
     def count_tokens(self, text: Text, *, allowed_special: SpecialNames = ()) -> int:
         """Number of ids of `text`, without making them. Names of special tokens are plain text
@@ -177,7 +128,7 @@ class Tokenizer:
         texts: Iterable[Text],
         *,
         num_threads: int | None = None,
-        allowed_special: SpecialNames = _NONE_ALLOWED,
+        allowed_special: SpecialNames = NONE_ALLOWED,
         disallowed_special: SpecialNames = "all",
     ) -> list[list[int]]:
         """`encode` for each of `texts`, on `num_threads` threads (None: one for each core).
@@ -192,7 +143,7 @@ class Tokenizer:
         texts: Iterable[Text],
         *,
         num_threads: int | None = None,
-        allowed_special: SpecialNames = _NONE_ALLOWED,
+        allowed_special: SpecialNames = NONE_ALLOWED,
         disallowed_special: SpecialNames = "all",
     ) -> harmony.TokenBatch:
         """As `encode_batch`, into one array: `ids` uint32[n], `offsets` int64[m + 1]."""
@@ -205,7 +156,7 @@ class Tokenizer:
         array: Any,
         *,
         num_threads: int | None = None,
-        allowed_special: SpecialNames = _NONE_ALLOWED,
+        allowed_special: SpecialNames = NONE_ALLOWED,
         disallowed_special: SpecialNames = "all",
     ) -> Any:
         """As `encode_batch`, from an Arrow array of `string`, `large_string`, `binary` or
@@ -407,7 +358,7 @@ class Tokenizer:
             text = bytes_of(text)
         if isinstance(allowed_special, str) and allowed_special == "all":
             allowed = specials.names
-        elif allowed_special is _NONE_ALLOWED:
+        elif allowed_special is NONE_ALLOWED:
             allowed = _NO_NAMES
         else:
             allowed = frozenset(allowed_special)
