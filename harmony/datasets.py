@@ -334,7 +334,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         manifest: dict[str, Any] = json.loads(content)
         version = manifest["version"]
         if version == VERSION:
-            _ = manifest["complete"], manifest["job"]["format"], manifest["shards"][:0]
+            job = manifest["job"]
+            _ = manifest["complete"], manifest["shards"][:0], job["format"], job["rows"]
     except (ValueError, KeyError, TypeError):
         raise DatasetError.of("this is no manifest of a data set", str(path)) from None
     if version != VERSION:

@@ -9,6 +9,7 @@ that other callers keep busy.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import operator
 import os
 import threading
@@ -154,15 +155,22 @@ def run_stream(
         yield from map(work, items)
         return
     under_way: deque[Future[Result]] = deque()
+    waiting = iter(items)
     # Threads of its own: those that all callers share would begin every item at once.
     pool = ThreadPoolExecutor(n_threads, thread_name_prefix="harmony")
     try:
-        for item in items:
-            under_way.append(pool.submit(work, item))
+        for item in waiting:
+            try:
+                under_way.append(pool.submit(work, item))
+            except RuntimeError:
+                # The system gives no more threads. This one does the rest.
+                waiting = itertools.chain([item], waiting)
+                break
             # One more than can run: a thread that is done finds the next.
             if len(under_way) > n_threads:
                 yield under_way.popleft().result()
         while under_way:
             yield under_way.popleft().result()
+        yield from map(work, waiting)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)

@@ -68,6 +68,22 @@ def test_a_thread_that_takes_part_although_it_was_refused(monkeypatch):
     assert workers.run(work, 2, 2) == [0, 1]
 
 
+@pytest.mark.parametrize("n_started", [0, 1, 2])
+def test_a_stream_without_more_threads(monkeypatch, n_started):
+    start = threading.Thread.start
+    started = []
+
+    def refuse(thread):
+        if len(started) == n_started:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert list(workers.run_stream(lambda x: x * x, range(50), 3)) == [x * x for x in range(50)]
+    assert len(started) == n_started
+
+
 @pytest.mark.parametrize("num_threads", [1, 2, 5])
 def test_the_first_error_in_order_is_raised(num_threads):
     """Chunk 3 fails late: chunk 4 fails before it, on another thread."""
