@@ -28,7 +28,8 @@ develop: $(VENV)/.tests
 # pip compiles all modules anew each time, so nothing is installed in two steps.
 $(VENV)/.installed: EXTRAS := cli,datasets
 $(VENV)/.tests: EXTRAS := cli,test,oracle
-$(VENV)/.installed $(VENV)/.tests: $(SOURCES)
+$(VENV)/.bench: EXTRAS := cli,test,oracle,bench
+$(VENV)/.installed $(VENV)/.tests $(VENV)/.bench: $(SOURCES)
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	$(PY) $(INSTALL) --upgrade pip
 	$(PY) $(INSTALL) --editable '.[$(EXTRAS)]'
@@ -67,8 +68,7 @@ annotate: $(VENV)/.tests
 	HARMONY_ANNOTATE=1 $(PY) setup.py build_ext --inplace --force
 	@echo "see build/cython-release/harmony/*.html"
 
-bench: $(VENV)/.tests
-	$(PY) $(INSTALL) --editable '.[bench]'
+bench: $(VENV)/.bench
 	$(PY) -m benchmarks.bench_encode
 	$(PY) -m benchmarks.bench_decode
 	$(PY) -m benchmarks.report

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -96,7 +95,7 @@ def encode_rows(tokenizer: Tokenizer, array: pa.Array) -> batch.TokenBatch:
 
 def _rows_of(
     array: pa.Array,
-) -> tuple[Callable[[int, int, Scratch, int], Texts], NDArray[np.int64], NDArray[np.bool_] | None]:
+) -> tuple[batch.MakeTexts, NDArray[np.int64], NDArray[np.bool_] | None]:
     """How to get Texts of some rows, the size of each in bytes, and which are not null."""
     n_rows = len(array)
     _, offset_buffer, content = array.buffers()

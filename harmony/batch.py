@@ -23,6 +23,8 @@ from harmony.errors import name_row
 if TYPE_CHECKING:
     from harmony.tokenizer import SpecialNames, Text, TokenIds, Tokenizer
 
+MakeTexts = Callable[[int, int, Scratch, int], Texts]  # of start, stop, scratch, first row
+
 # What a thread takes at a time, in bytes of text. Threads that hold the lock between chunks are in
 # each other's way if chunks are much smaller; work is shared unevenly if they are much larger.
 CHUNK_BYTES = 1 << 17
@@ -93,14 +95,14 @@ def position(index: int, length: int) -> int:
 class Job:
     """The texts of one call, the policy for special tokens in them, and how they are cut.
 
-    `sources`: for each stretch of texts a function (start, stop, scratch, first row) -> Texts, and
-    about how many bytes each of its texts has.
+    `sources`: for each stretch of texts what makes Texts of some of them, and about how many bytes
+    each has.
     """
 
     def __init__(
         self,
         tokenizer: Tokenizer,
-        sources: Sequence[tuple[Callable[[int, int, Scratch, int], Texts], NDArray[np.int64]]],
+        sources: Sequence[tuple[MakeTexts, NDArray[np.int64]]],
         num_threads: int | None,
         allowed_special: SpecialNames,
         disallowed_special: SpecialNames,
@@ -113,7 +115,7 @@ class Job:
         self._marker = b""
         if not disallowed_special or disallowed_special == "all":
             self._marker = tokenizer._codec.marker or b""
-        self._chunks: list[tuple[Callable[[int, int, Scratch, int], Texts], int, int, int]] = []
+        self._chunks: list[tuple[MakeTexts, int, int, int]] = []
         first_row = 0
         n_bytes = 0
         for make_texts, sizes in sources:

@@ -107,17 +107,16 @@ _Document = tuple["NDArray[np.uint32]", "NDArray[np.bool_] | None"]
 
 def _documents(rows: Any, loss_mask: NDArray[np.bool_] | None) -> list[_Document]:
     """Ids and mask of each document."""
-    documents: list[_Document]
     if hasattr(rows, "rows"):
-        documents = list(rows.rows())
+        with_masks = list(rows.rows())
         if loss_mask is None:
-            return documents
-        rows = [ids for ids, _ in documents]
+            return with_masks
+        rows = [ids for ids, _ in with_masks]
     if loss_mask is None and hasattr(rows, "loss_mask"):
         loss_mask = rows.loss_mask()
     if not isinstance(rows, TokenBatch):
         rows = _batch_of(rows)
-    documents = []
+    documents: list[_Document] = []
     first = int(rows.offsets[0])  # of a slice not 0
     n_ids = int(rows.offsets[-1]) - first
     if loss_mask is not None and len(loss_mask) != n_ids:

@@ -17,7 +17,7 @@ import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.json  # type: ignore[import-untyped]
 
 from harmony import arrow
-from harmony._codec import to_utf8
+from harmony._codec import Utf8, to_utf8
 from harmony.batch import TokenBatch
 from harmony.errors import InvalidUtf8Error
 from harmony.sources import TEXT_TYPES, Chunk, Position, blamed_on
@@ -81,26 +81,26 @@ class Texts:
 
     def _encode(self, chunk: Chunk) -> Encoded:
         rejects: list[Reject] = []
-        texts = self._quick(chunk.rows)
         batch = None
-        if texts is not None:
-            with contextlib.suppress(InvalidUtf8Error):
+        with contextlib.suppress(InvalidUtf8Error):
+            texts = self._quick(chunk.rows)
+            if texts is not None:
                 batch = arrow.encode_rows(self._tokenizer, texts)
         if batch is None:
             good = []
             for row, content in _rows_of(chunk):
                 try:
                     good.append(_text_in(content, self._field))
-                except (ValueError, OverflowError) as error:
+                except ValueError as error:
                     rejects.append(_reject(chunk, row, error, content))
             batch = arrow.encode_rows(self._tokenizer, pa.array(good, pa.large_binary()))
         return Encoded(batch, None, rejects, chunk.end, chunk.bytes_read)
 
     def _quick(self, rows: bytes | pa.RecordBatch) -> pa.Array | None:
-        """The texts of a chunk without any bad row; None if that cannot be said."""
+        """The texts of a chunk without any bad row; None if that cannot be said. Raises
+        InvalidUtf8Error if lines are not UTF-8, in whatever field."""
         if isinstance(rows, bytes):
-            if not _is_utf8(rows):
-                return None
+            Utf8(rows)
             # Each line begins and ends as an object does, and there are as many objects as lines.
             n_lines = rows.count(b"\n") + (not rows.endswith(b"\n"))
             if rows.count(b"}\n{") + 1 != n_lines:
@@ -189,19 +189,10 @@ class Conversations:
         return Encoded(batch, np.concatenate(masks), rejects, chunk.end, chunk.bytes_read)
 
 
-def _is_utf8(content: bytes) -> bool:
-    offsets = pa.py_buffer(np.array([0, len(content)], np.int64))
-    text = pa.Array.from_buffers(pa.large_string(), 1, [None, offsets, pa.py_buffer(content)])
-    try:
-        text.validate(full=True)
-    except pa.ArrowInvalid:
-        return False
-    return True
-
-
 def _rows_of(chunk: Chunk) -> Iterator[tuple[int, Any]]:
-    """Number, from 1, and content of each row: a line of bytes, a dict of columns, or the error
-    that came of reading it. Raises ArrowInvalid for a table that leads out of its file."""
+    """Number, from 1, and content of each row: a line of bytes, a dict of columns, or the
+    ValueError that came of reading it. Raises ArrowInvalid for a table that leads out of its
+    file."""
     if isinstance(chunk.rows, bytes):
         for row, line in enumerate(chunk.rows.split(b"\n"), chunk.first_row + 1):
             if line.strip():
@@ -213,7 +204,7 @@ def _rows_of(chunk: Chunk) -> Iterator[tuple[int, Any]]:
             try:
                 content = {name: column[at].as_py() for name, column in columns.items()}
             except (ValueError, OverflowError) as error:
-                content = error
+                content = ValueError(str(error))
             yield chunk.first_row + at + 1, content
 
 
@@ -260,7 +251,7 @@ def _json_in(content: bytes | str, parse_int: Callable[[str], Any] = int) -> Any
 
 
 def _text_in(content: Any, field: str) -> bytes:
-    """The text of a row. ValueError if it has none, OverflowError if reading it raised that."""
+    """The text of a row. ValueError if it has none."""
     if isinstance(content, dict):
         text = content[field]
     else:

@@ -135,8 +135,11 @@ class Source:
                 row += metadata.num_rows
                 continue
             n_bytes = sum(c.total_uncompressed_size for c in ours)
-            # What repeats is in there once: the first rows tell how large they are when read.
-            first = next(table.iter_batches(_PROBED_ROWS, row_groups=[group], columns=names), None)
+            first = None
+            if any(c.has_dictionary_page for c in ours):
+                # What repeats is in there once: the first rows tell how large they are when read.
+                probe = table.iter_batches(_PROBED_ROWS, row_groups=[group], columns=names)
+                first = next(probe, None)
             if first is not None and first.num_rows:
                 n_bytes = max(n_bytes, _n_bytes(first) * metadata.num_rows // first.num_rows)
             n_rows = _rows_at_a_time(n_bytes, metadata.num_rows)

@@ -2,7 +2,8 @@
 
     text  ->  special_tokens  ->  _segments  ->  _encode, _bpe  ->  ids      called by _codec
 
-Arguments are resolved here; each call then crosses into compiled code once.
+Arguments that are not the defaults are resolved here. The calls for a few words at a time are
+compiled (TokenizerCalls); every other crosses into compiled code once.
 """
 
 from __future__ import annotations
@@ -114,7 +115,7 @@ class Tokenizer(TokenizerCalls):
         """
         return LoadedTokenizer(os.fspath(path), pattern, dict(special_tokens), name)
 
-    # text -> ids; the rest: TokenizerCalls
+    # text -> ids; encode, encode_ordinary and encode_to_numpy: TokenizerCalls in _codec.pyx
 
     def count_tokens(self, text: Text, *, allowed_special: SpecialNames = ()) -> int:
         """Number of ids of `text`, without making them. Names of special tokens are plain text

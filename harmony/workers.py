@@ -105,16 +105,14 @@ class _Job:
     def take_part(self) -> None:
         """Do chunks until nobody may begin another one."""
         while (chunk := self._take()) is not None:
-            error: BaseException | None = None
             try:
                 self.results[chunk] = self.work(chunk)
-            except Exception as raised:
-                error = raised
-            except BaseException as raised:
-                error = raised
-                raise
-            finally:
+            except BaseException as error:
                 self._end(chunk, error)
+                if not isinstance(error, Exception):
+                    raise
+            else:
+                self._end(chunk, None)
 
     def help(self) -> None:
         # The caller hears of it: it is among `errors`.
