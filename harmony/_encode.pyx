@@ -42,6 +42,8 @@ cdef extern from "_tier.h" nogil:
 
 cdef extern from "_spellings.h" nogil:
     const uint32_t TAG
+    enum:
+        TAG_AND_MORE
     const uint32_t CONTINUES
     const uint32_t NO_SPELLING
     enum:
@@ -50,6 +52,7 @@ cdef extern from "_spellings.h" nogil:
     ctypedef struct Spellings:
         uint64_t words[SPELLINGS_AT_PLACE]
     uint32_t find_words(const Spellings* spellings, uint32_t bits, uint32_t mask) noexcept
+    bint has_room(const Spellings* spellings, uint32_t n_words) noexcept
 
 cdef extern from "_memory.h" nogil:
     uint64_t load_u64(const uint8_t* bytes) noexcept
@@ -83,12 +86,12 @@ cdef struct Missed:
     # A segment that the first cache does not have.
     Key key
     Spellings* spellings            # where its own may be, once asked for; NULL: nowhere
-    uint32_t tag                    # of its own, as in a word's upper half
-    uint32_t found                  # words with this tag, a bit each
+    uint64_t hash                   # what these places are, and its tag
     const uint8_t* bytes
     size_t n_bytes
     size_t n_readable
     uint32_t segment
+    uint32_t found                  # words with its tag, a bit each
     uint32_t place                  # of its record, if it is a short token
     uint32_t n_ids                  # of those in `ids`; 0: they are in the segment's value
     uint32_t ids[SPELLED_IDS]
@@ -109,6 +112,7 @@ cdef struct Context:
     Missed missed[MISSED_AT_ONCE]
     uint32_t short_ones[MISSED_AT_ONCE]     # numbers of missed segments that may be short tokens
     uint32_t open[MISSED_AT_ONCE]           # and of those that are none
+    uint32_t elsewhere[MISSED_AT_ONCE]      # and of those whose spelling may be in the other place
     Merging merging
     uint8_t waiting[1 << WAITING_BITS]      # by the hash of a segment: piece of `merging`, plus one
     Sink more_ids                   # of missed segments of more than SPELLED_IDS
@@ -141,14 +145,21 @@ cdef size_t look_up(
     return tier.look_up(c.records, &c.keys, n, first, c.values + first, missed)
 
 
+cdef inline Spellings* first_place(const Context* c, uint64_t hash) noexcept nogil:
+    return c.spellings + ((hash >> 32) * c.n_places >> 32)
+
+
+cdef inline Spellings* second_place(const Context* c, uint64_t hash) noexcept nogil:
+    """Where a spelling is if the first place was full: of the hash what its tag leaves."""
+    return c.spellings + (<uint64_t><uint32_t>(hash << TAG_AND_MORE) * c.n_places >> 32)
+
+
 cdef inline void ask_for_spellings(const Tables* t, Context* c, Missed* missed) noexcept nogil:
-    """Find the place of a segment's spelling, and ask for it."""
-    cdef uint64_t hash
+    """Find where a segment's spelling is first looked for, and ask for that."""
     missed.spellings = NULL
     if missed.n_bytes <= SPELLED_BYTES and t.longest_short:
-        hash = hash_of(missed)
-        missed.spellings = c.spellings + ((hash >> 32) * c.n_places >> 32)
-        missed.tag = <uint32_t>hash & TAG
+        missed.hash = hash_of(missed)
+        missed.spellings = first_place(c, missed.hash)
         prefetch(missed.spellings)
 
 
@@ -314,7 +325,7 @@ cdef inline void prefetch_tokens(const Tables* t, Missed* missed) noexcept nogil
     with."""
     cdef uint64_t word
     cdef int _k
-    missed.found = find_words(missed.spellings, missed.tag, TAG)
+    missed.found = find_words(missed.spellings, <uint32_t>missed.hash, TAG)
     # If there is none, for anything: which is hard to guess.
     word = ~missed.spellings.words[lowest_bit(missed.found | 1 << (SPELLINGS_AT_PLACE - 1))]
     for _k in range(WORD_IDS):
@@ -325,10 +336,10 @@ cdef inline void prefetch_tokens(const Tables* t, Missed* missed) noexcept nogil
 
 cdef inline void write_spelling(Context* c, const Missed* missed) noexcept nogil:
     """Keep the ids of a segment where there is room, or else in the place of any others."""
-    cdef uint64_t* words = missed.spellings.words
-    cdef uint64_t tag = missed.tag
+    cdef Spellings* place = first_place(c, missed.hash)
+    cdef Spellings* second = second_place(c, missed.hash)
+    cdef uint64_t tag = missed.hash & TAG
     cdef uint64_t new[2]
-    cdef uint32_t empty = find_words(missed.spellings, NO_SPELLING, NO_SPELLING)
     cdef uint32_t n_words = 1 + (missed.n_ids > WORD_IDS)
     cdef size_t i
     new[0] = new[1] = (<uint64_t>1 << WORD_ID_BITS) - 1
@@ -336,18 +347,19 @@ cdef inline void write_spelling(Context* c, const Missed* missed) noexcept nogil
         new[i // WORD_IDS] ^= (
             <uint64_t>(missed.ids[i] ^ NO_RECORD_ID) << RECORD_ID_BITS * (i % WORD_IDS))
     if n_words == 2:
-        empty &= empty >> 1
         tag |= CONTINUES
-    if empty:
-        i = lowest_bit(empty)
+    if not has_room(place, n_words) and has_room(second, n_words):
+        place = second
+    if has_room(place, n_words):
+        i = lowest_bit(find_words(place, NO_SPELLING, NO_SPELLING))
     else:
         # Not that which has been there for the longest time: of text that is seen again and again
         # and is a little too much, nothing would be left when it comes.
         c.turn += 1
         i = c.turn % (SPELLINGS_AT_PLACE + 1 - n_words)
-    words[i] = ~(new[0] | tag << 32)
+    place.words[i] = ~(new[0] | tag << 32)
     if n_words == 2:
-        words[i + 1] = ~(new[1] | (tag ^ (TAG | CONTINUES)) << 32)
+        place.words[i + 1] = ~(new[1] | (tag ^ (TAG | CONTINUES)) << 32)
 
 
 cdef inline void remember(Context* c, const Key* key, uint64_t value) noexcept nogil:
@@ -429,6 +441,7 @@ cdef Status resolve(
     """Find the ids of the missed segments, which are in `c.short_ones` and in `c.open`."""
     cdef Status status
     cdef Missed* missed
+    cdef size_t n_elsewhere = 0
     cdef size_t n_new = 0
     cdef size_t n_unknown = 0
     cdef uint64_t value
@@ -452,6 +465,13 @@ cdef Status resolve(
         missed = &c.missed[c.open[i]]
         if missed.spellings:
             prefetch_tokens(t, missed)
+            if not missed.found and not has_room(missed.spellings, 2):
+                missed.spellings = second_place(c, missed.hash)
+                prefetch(missed.spellings)
+                c.elsewhere[n_elsewhere] = c.open[i]
+                n_elsewhere += 1
+    for i in range(n_elsewhere):
+        prefetch_tokens(t, &c.missed[c.elsewhere[i]])
     # Lists are read ahead of where they are written.
     for i in range(n_open):
         missed = &c.missed[c.open[i]]

@@ -5,7 +5,7 @@
 #include <emmintrin.h>
 #endif
 
-enum { SPELLINGS_AT_PLACE = 8, LINE_BYTES = 64 };
+enum { SPELLINGS_AT_PLACE = 8, LINE_BYTES = 64, TAG_AND_MORE = 10 };
 
 /* Words, each for up to three ids of a segment, of RECORD_ID_BITS; NO_RECORD_ID: no more. Above them
  * nine bits of the segment's hash, its tag, and one that tells whether the next word has three more.
@@ -35,4 +35,9 @@ static inline uint32_t find_words(const Spellings *spellings, uint32_t bits, uin
         found |= (uint32_t)(((uint32_t)(spellings->words[i] >> 32) & mask) == wanted) << i;
     return found;
 #endif
+}
+
+/* Whether so many words in a row are free. They are taken from the first one on, and never freed. */
+static inline int has_room(const Spellings *spellings, uint32_t n_words) {
+    return !spellings->words[SPELLINGS_AT_PLACE - n_words];
 }
