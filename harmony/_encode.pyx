@@ -67,7 +67,7 @@ cdef enum:
     MISSED_AT_ONCE = 256
     RECORD_BITS = 15                # 32,768 records of 16 bytes
     SPELLING_PLACES = 21000         # of eight words of 8 bytes; both caches take 1.9 MB
-    SPELLED_BYTES = 32              # of the longest segment that is kept as a spelling
+    SPELLED_BYTES = 48              # of the longest segment that is kept as a spelling
     WORD_IDS = 3                    # in a word of a spelling
     SPELLED_IDS = 2 * WORD_IDS
     WORD_ID_BITS = WORD_IDS * RECORD_ID_BITS
@@ -227,6 +227,8 @@ cdef inline uint64_t hash_of(const Missed* missed) noexcept nogil:
         value = load_u64(bytes) * MULTIPLIER_1 + load_u64(bytes + n_bytes - 8) + n_bytes
         if n_bytes > 16:
             value += (load_u64(bytes + 8) * MULTIPLIER_2) ^ load_u64(bytes + n_bytes - 16)
+        if n_bytes > 32:
+            value += (load_u64(bytes + 16) * MULTIPLIER_1) ^ load_u64(bytes + 24)
     return (value ^ value >> 32) * MULTIPLIER_2
 
 
@@ -244,7 +246,8 @@ cdef inline size_t match(
         place = load_u64(record)
         length = place >> 32
         record = t.token_bytes + <uint32_t>place
-        return length if length <= n_bytes and are_equal_to_32(record, bytes, length) else 0
+        if length <= 32:
+            return length if length <= n_bytes and are_equal_to_32(record, bytes, length) else 0
     return length if length <= n_bytes and memcmp(record, bytes, length) == 0 else 0
 
 
