@@ -423,46 +423,54 @@ AVX2 static inline Quad load_quad(const void *a, const void *b, const void *c, c
 #undef TWO
 }
 
-AVX2 static void make_keys_avx2(const Record *records, int shift, const uint8_t *text,
-                                const ptrdiff_t *borders, size_t n, Keys *keys) {
-    const __m256i ones = _mm256_set1_epi64x(-1);
+/* low * MULTIPLIER_1 + high * MULTIPLIER_2 of four keys, if `high` is below 1 << 32: that of every record
+ * is. */
+AVX2 static inline __m256i hashes_avx2(__m256i low, __m256i high) {
     const __m256i low_1 = _mm256_set1_epi64x(MULTIPLIER_1 & 0xFFFFFFFF);
     const __m256i high_1 = _mm256_set1_epi64x(MULTIPLIER_1 >> 32);
     const __m256i low_2 = _mm256_set1_epi64x(MULTIPLIER_2 & 0xFFFFFFFF);
     const __m256i high_2 = _mm256_set1_epi64x(MULTIPLIER_2 >> 32);
-    const __m128i right = _mm_cvtsi32_si128(shift);
-    size_t i = 0;
-    for (; i + 4 <= n; i += 4) {
-        const ptrdiff_t *start = borders + i;
-        __m256i starts = _mm256_loadu_si256((const __m256i *)start);
-        __m256i stops = _mm256_loadu_si256((const __m256i *)(start + 1));
-        Quad quad = load_quad(text + start[0], text + start[1], text + start[2], text + start[3]);
-        /* A shift by 64 or more leaves nothing. */
-        __m256i lengths = _mm256_sub_epi64(stops, starts);
-        __m256i rest = _mm256_subs_epu16(lengths, _mm256_set1_epi64x(8));
-        __m256i low = _mm256_andnot_si256(
-            _mm256_sllv_epi64(ones, _mm256_slli_epi64(lengths, 3)), quad.words_0);
-        __m256i high = _mm256_andnot_si256(
-            _mm256_sllv_epi64(ones, _mm256_slli_epi64(rest, 3)), quad.words_1);
-        high = _mm256_or_si256(high, _mm256_slli_epi64(lengths, 24));
-        /* low * MULTIPLIER_1 + high * MULTIPLIER_2, if `high` is below 1 << 32: that of every record
-         * is. */
-        __m256i upper = _mm256_add_epi64(
-            _mm256_add_epi64(_mm256_mul_epu32(low, high_1),
-                             _mm256_mul_epu32(_mm256_srli_epi64(low, 32), low_1)),
-            _mm256_mul_epu32(high, high_2));
-        __m256i hash = _mm256_add_epi64(
-            _mm256_slli_epi64(upper, 32),
-            _mm256_add_epi64(_mm256_mul_epu32(low, low_1), _mm256_mul_epu32(high, low_2)));
-        _mm256_storeu_si256((__m256i *)(keys->words_0 + i), low);
-        _mm256_storeu_si256((__m256i *)(keys->words_1 + i), high);
-        uint64_t *offsets = keys->offsets + i;
-        _mm256_storeu_si256((__m256i *)offsets,
-                            _mm256_slli_epi64(_mm256_srl_epi64(hash, right), 4));
-        for (int k = 0; k < 4; k++) prefetch(RECORD_AT(offsets[k]));
-    }
-    make_keys_from(i, records, shift, text, borders, n, keys);
+    __m256i upper = _mm256_add_epi64(
+        _mm256_add_epi64(_mm256_mul_epu32(low, high_1),
+                         _mm256_mul_epu32(_mm256_srli_epi64(low, 32), low_1)),
+        _mm256_mul_epu32(high, high_2));
+    return _mm256_add_epi64(
+        _mm256_slli_epi64(upper, 32),
+        _mm256_add_epi64(_mm256_mul_epu32(low, low_1), _mm256_mul_epu32(high, low_2)));
 }
+
+#define MAKE_KEYS_256(TARGET, make_keys, hashes) \
+    TARGET static void make_keys(const Record *records, int shift, const uint8_t *text, \
+                                 const ptrdiff_t *borders, size_t n, Keys *keys) { \
+        const __m256i ones = _mm256_set1_epi64x(-1); \
+        const __m128i right = _mm_cvtsi32_si128(shift); \
+        size_t i = 0; \
+        for (; i + 4 <= n; i += 4) { \
+            const ptrdiff_t *start = borders + i; \
+            __m256i starts = _mm256_loadu_si256((const __m256i *)start); \
+            __m256i stops = _mm256_loadu_si256((const __m256i *)(start + 1)); \
+            Quad quad = load_quad(text + start[0], text + start[1], text + start[2], \
+                                  text + start[3]); \
+            /* A shift by 64 or more leaves nothing. */ \
+            __m256i lengths = _mm256_sub_epi64(stops, starts); \
+            __m256i rest = _mm256_subs_epu16(lengths, _mm256_set1_epi64x(8)); \
+            __m256i low = _mm256_andnot_si256( \
+                _mm256_sllv_epi64(ones, _mm256_slli_epi64(lengths, 3)), quad.words_0); \
+            __m256i high = _mm256_andnot_si256( \
+                _mm256_sllv_epi64(ones, _mm256_slli_epi64(rest, 3)), quad.words_1); \
+            high = _mm256_or_si256(high, _mm256_slli_epi64(lengths, 24)); \
+            _mm256_storeu_si256((__m256i *)(keys->words_0 + i), low); \
+            _mm256_storeu_si256((__m256i *)(keys->words_1 + i), high); \
+            uint64_t *offsets = keys->offsets + i; \
+            _mm256_storeu_si256( \
+                (__m256i *)offsets, \
+                _mm256_slli_epi64(_mm256_srl_epi64(hashes(low, high), right), 4)); \
+            for (int k = 0; k < 4; k++) prefetch(RECORD_AT(offsets[k])); \
+        } \
+        make_keys_from(i, records, shift, text, borders, n, keys); \
+    }
+
+MAKE_KEYS_256(AVX2, make_keys_avx2, hashes_avx2)
 
 AVX2 static size_t look_up_avx2(const Record *records, const Keys *keys, size_t n, size_t number,
                                 uint64_t *values, uint32_t *missed) {
@@ -726,7 +734,7 @@ static const Tier avx2_tier = {
 /* --- AVX-512 --- */
 
 #define AVX512 __attribute__((target( \
-    "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vbmi2,popcnt")))
+    "avx2,bmi,bmi2,popcnt,avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx512vbmi,avx512vbmi2")))
 #define IS_512(all, byte) _mm512_cmpeq_epi8_mask(all, _mm512_set1_epi8(byte))
 #define IN_512(all, low, high) _mm512_cmple_epu8_mask( \
     _mm512_sub_epi8(all, _mm512_set1_epi8((char)(low))), \
@@ -767,29 +775,80 @@ AVX512 static size_t write_ends_avx512(uint64_t bits, ptrdiff_t base, ptrdiff_t 
     size_t n = _mm_popcnt_u64(bits);
     __m512i positions = _mm512_maskz_compress_epi8(bits, numbers);
     __m512i base_8 = _mm512_set1_epi64(base);
-    for (size_t i = 0; i < n; i += 8) {
-        __m512i eight = _mm512_cvtepu8_epi64(_mm512_castsi512_si128(positions));
-        _mm512_storeu_si512(ends + i, _mm512_add_epi64(eight, base_8));
-        positions = _mm512_alignr_epi64(positions, positions, 1);
-    }
+    size_t done = 0;
+    /* 16 at once, as most windows have no more. */
+    do {
+        __m128i here = _mm512_castsi512_si128(positions);
+        __m512i first = _mm512_cvtepu8_epi64(here);
+        __m512i second = _mm512_cvtepu8_epi64(_mm_srli_si128(here, 8));
+        _mm512_storeu_si512(ends + done, _mm512_add_epi64(first, base_8));
+        _mm512_storeu_si512(ends + done + 8, _mm512_add_epi64(second, base_8));
+        positions = _mm512_alignr_epi64(positions, positions, 2);
+        done += 16;
+    } while (done < n);
     return n;
+}
+
+/* In 256 bits: of eight offsets that are stored at once each would be read back as a part of them. */
+AVX512 static inline __m256i hashes_avx512(__m256i low, __m256i high) {
+    return _mm256_add_epi64(_mm256_mullo_epi64(low, _mm256_set1_epi64x(MULTIPLIER_1)),
+                            _mm256_mullo_epi64(high, _mm256_set1_epi64x(MULTIPLIER_2)));
+}
+
+MAKE_KEYS_256(AVX512, make_keys_avx512, hashes_avx512)
+
+AVX512 static void find_places_avx512(const Pairs *pairs, const uint32_t *lefts,
+                                      const uint32_t *rights, size_t n, uint32_t *places) {
+    const __m512i n_pilots = _mm512_loadu_si512(pairs->n_pilots);
+    const __m512i first_pilot = _mm512_loadu_si512(pairs->first_pilot);
+    const __m512i n_places = _mm512_loadu_si512(pairs->n_places);
+    const __m512i first_place = _mm512_loadu_si512(pairs->first_place);
+    for (size_t i = 0; i < n; i += 8) {
+        __m512i left = _mm512_cvtepu32_epi64(_mm256_loadu_si256((const __m256i *)(lefts + i)));
+        __m512i right = _mm512_cvtepu32_epi64(_mm256_loadu_si256((const __m256i *)(rights + i)));
+        __m512i bits = _mm512_or_si512(_mm512_or_si512(left, right),
+                                       _mm512_set1_epi64(1 << LOWEST_REGION));
+        __m512i region = _mm512_sub_epi64(_mm512_set1_epi64(63 - LOWEST_REGION),
+                                          _mm512_lzcnt_epi64(bits));
+        /* first + (upper half of hash * n) */
+#define SCALED(hash, n, first) _mm512_add_epi64( \
+    _mm512_srli_epi64(_mm512_mul_epu32(_mm512_srli_epi64(hash, 32), \
+                                       _mm512_permutexvar_epi32(region, n)), 32), \
+    _mm512_maskz_permutexvar_epi32(0x5555, region, first))
+        __m512i hash = _mm512_mullo_epi64(
+            _mm512_or_si512(_mm512_slli_epi64(left, ID_BITS), right),
+            _mm512_set1_epi64(MULTIPLIER_1));
+        __m512i index = SCALED(hash, n_pilots, first_pilot);
+        _mm256_storeu_si256((__m256i *)(places + i), _mm512_cvtepi64_epi32(index));
+        __m128i pilots = _mm_setzero_si128();
+#define ADD(k) pilots = _mm_insert_epi16(pilots, pairs->pilots[places[i + k]], k);
+        ADD(0) ADD(1) ADD(2) ADD(3) ADD(4) ADD(5) ADD(6) ADD(7)
+#undef ADD
+        hash = _mm512_mullo_epi64(_mm512_xor_si512(hash, _mm512_cvtepu16_epi64(pilots)),
+                                  _mm512_set1_epi64(MULTIPLIER_2));
+        __m512i place = SCALED(hash, n_places, first_place);
+#undef SCALED
+        _mm256_storeu_si256((__m256i *)(places + i), _mm512_cvtepi64_epi32(place));
+        for (int k = 0; k < 8; k++) prefetch(pairs->records + places[i + k]);
+    }
 }
 
 AVX512 static uint32_t *write_ids_avx512(const uint64_t *values, size_t n, uint32_t *ids) {
     const __m512i first_mask = _mm512_set1_epi64(NO_RECORD_ID);
     const __m512i second_mask = _mm512_set1_epi64((int64_t)NO_RECORD_ID << 32);
-    size_t i = 0;
-    for (; i + 8 <= n; i += 8) {
+    for (size_t i = 0; i < n; i += 8) {
         __m512i eight = _mm512_loadu_si512(values + i);
         __m512i firsts = _mm512_and_si512(_mm512_srli_epi64(eight, ID_SHIFT), first_mask);
         __m512i seconds = _mm512_and_si512(
             _mm512_srli_epi64(eight, SECOND_ID_SHIFT - 32), second_mask);
-        __mmask16 present = _mm512_cmpneq_epi32_mask(seconds, second_mask) | 0x5555;
-        __m512i both = _mm512_or_si512(firsts, seconds);
-        _mm512_storeu_si512(ids, _mm512_maskz_compress_epi32(present, both));
+        unsigned present = _mm512_cmpneq_epi32_mask(seconds, second_mask) | 0x5555;
+        /* Behind the last one there are others, or slack. */
+        present = _bzhi_u32(present, n - i < 8 ? 2 * (unsigned)(n - i) : 16);
+        _mm512_storeu_si512(ids, _mm512_maskz_compress_epi32(
+            (__mmask16)present, _mm512_or_si512(firsts, seconds)));
         ids += _mm_popcnt_u32(present);
     }
-    return write_ids_portable(values + i, n - i, ids);
+    return ids;
 }
 
 /* Of each lane the bytes that are UTF-8: the first, and all from 0x80 on. */
@@ -883,11 +942,11 @@ AVX512 static uint8_t *utf8_of_ucs4_avx512(const uint32_t *text, size_t n, uint8
     return utf8_of_ucs4_portable(text + i, n - i, utf8);
 }
 
-/* Look-ups in 512 bits took longer: eight hashes stored at once are read back one by one. */
 static const Tier avx512_tier = {
     classify_avx512, find_cjk_avx512, find_letters_avx512,
-    write_ends_avx512, make_keys_avx2, look_up_avx2, write_ids_avx512,
-    find_first_merges_avx2, find_late_avx2, find_places_avx2, find_merges_avx2, skip_to_pair_avx2,
+    write_ends_avx512, make_keys_avx512, look_up_avx2, write_ids_avx512,
+    find_first_merges_avx2, find_late_avx2, find_places_avx512, find_merges_avx2,
+    skip_to_pair_avx2,
     utf8_of_latin1_avx512, utf8_of_ucs2_avx512, utf8_of_ucs4_avx512,
 };
 
@@ -895,7 +954,7 @@ static int best_tier(void) {
 #define HAS(feature) __builtin_cpu_supports(feature)
     if (!(HAS("avx2") && HAS("bmi") && HAS("bmi2") && HAS("popcnt"))) return TIER_PORTABLE;
     /* AVX-512 without VBMI is no faster here, and slows down what runs beside it. */
-    return HAS("avx512bw") && HAS("avx512dq") && HAS("avx512vl") && HAS("avx512vbmi")
+    return HAS("avx512bw") && HAS("avx512cd") && HAS("avx512dq") && HAS("avx512vl") && HAS("avx512vbmi")
         && HAS("avx512vbmi2") ? TIER_AVX512 : TIER_AVX2;
 #undef HAS
 }
