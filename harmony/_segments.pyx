@@ -38,7 +38,12 @@ cdef extern from "_simd.h" nogil:
         TIER_PORTABLE
         TIER_AVX2
         TIER_AVX512
+    enum:
+        LETTERS_UPPER
+        LETTERS_LOWER
+        LETTERS_CASELESS
     void make_tables() noexcept
+    void set_letter(int kind, uint8_t first, uint8_t second) noexcept
     int best_tier() noexcept
     const Tier* tier_of(int number) noexcept
     int lowest_bit(uint64_t bits) noexcept
@@ -83,6 +88,27 @@ cdef uint8_t cut_group[512]             # by code point >> 7
 for _row, _group in enumerate(cut_groups().tolist()):
     cut_group[_row] = _group
 make_tables()
+
+
+cdef void set_letters() noexcept:
+    cdef uint8_t[2] character
+    cdef uint32_t code_point
+    cdef Py_ssize_t width
+    cdef uint8_t char_class
+    cdef int first, second
+    for first in range(0xC2, 0xE0):
+        for second in range(0x80, 0xC0):
+            character[0], character[1] = first, second
+            char_class = decode_wide(character, 2, 0, &width, &code_point)
+            if char_class == UPPER:
+                set_letter(LETTERS_UPPER, first, second)
+            elif char_class == LOWER:
+                set_letter(LETTERS_LOWER, first, second)
+            elif char_class == CASELESS:
+                set_letter(LETTERS_CASELESS, first, second)
+
+
+set_letters()
 
 
 cdef struct Window:

@@ -63,6 +63,15 @@ static uint64_t find_cjk_portable(const uint8_t *bytes) {
     return 0;       /* all are looked up one by one */
 }
 
+/* All letters of two bytes, in tables of 64 bytes: by the kind of letter and two bits of the first
+ * byte, at the last six bits of the second one, a bit for each of eight first bytes. */
+enum { LETTERS_UPPER, LETTERS_LOWER, LETTERS_CASELESS, LETTER_KINDS };
+static uint8_t letter_tables[LETTER_KINDS][4][64];
+
+static void set_letter(int kind, uint8_t first, uint8_t second) {
+    letter_tables[kind][first >> 3 & 3][second & 63] |= (uint8_t)(1 << (first & 7));
+}
+
 static void find_letters_portable(const uint8_t *bytes, LetterMasks *letters) {
     (void)bytes;
     letters->upper = letters->lower = letters->caseless = 0;    /* they are looked up, too */
@@ -260,14 +269,6 @@ static const Tier portable_tier = {
 #define CASELESS_LEADS(IN) ( \
     (IN(0xD7, 0xD7) & IN(0x90, 0xAA) >> 1) \
     | (IN(0xD8, 0xD8) & IN(0xA0, 0xBF) >> 1) | (IN(0xD9, 0xD9) & IN(0x80, 0x8A) >> 1))
-#define FIND_LETTERS(IN, letters) do { \
-    letters->upper = letters->lower = letters->caseless = 0; \
-    if (IN(0xC3, 0xD9)) { \
-        letters->upper = UPPER_LEADS(IN); \
-        letters->lower = LOWER_LEADS(IN); \
-        letters->caseless = CASELESS_LEADS(IN); \
-    } \
-} while (0)
 
 /* --- AVX2 --- */
 
@@ -342,7 +343,11 @@ AVX2 static uint64_t find_cjk_avx2(const uint8_t *bytes) {
 AVX2 static void find_letters_avx2(const uint8_t *bytes, LetterMasks *letters) {
     __m256i a = _mm256_loadu_si256((const __m256i *)bytes);
     __m256i b = _mm256_loadu_si256((const __m256i *)(bytes + 32));
-    FIND_LETTERS(IN, letters);
+    letters->upper = letters->lower = letters->caseless = 0;
+    if (!IN(0xC3, 0xD9)) return;
+    letters->upper = UPPER_LEADS(IN);
+    letters->lower = LOWER_LEADS(IN);
+    letters->caseless = CASELESS_LEADS(IN);
 #undef IN
 }
 
@@ -760,10 +765,32 @@ AVX512 static uint64_t find_cjk_avx512(const uint8_t *bytes) {
     return IN(0xE3, 0xEC) ? CJK_LEADS(IN) : 0;
 }
 
-AVX512 static void find_letters_avx512(const uint8_t *bytes, LetterMasks *letters) {
-    __m512i all = _mm512_loadu_si512(bytes);
-    FIND_LETTERS(IN, letters);
 #undef IN
+
+AVX512 static void find_letters_avx512(const uint8_t *bytes, LetterMasks *letters) {
+    __m512i firsts = _mm512_loadu_si512(bytes);
+    __m512i seconds = _mm512_loadu_si512(bytes + 1);
+    uint64_t is_pair = IN_512(firsts, 0xC2, 0xDF) & IN_512(seconds, 0x80, 0xBF);
+    letters->upper = letters->lower = letters->caseless = 0;
+    if (!is_pair) return;
+    const __m512i rows = _mm512_set1_epi64(0x8040201008040201);
+    __m512i row = _mm512_permutexvar_epi8(firsts, rows);
+#define FIND(mask, kind, group, within) \
+    mask |= _mm512_mask_test_epi8_mask(within, row, _mm512_permutexvar_epi8( \
+        seconds, _mm512_loadu_si512(letter_tables[kind][group])))
+#define FIND_IN(group, low, high) do { \
+    __mmask64 within = is_pair & IN_512(firsts, low, high); \
+    if (!within) break; \
+    FIND(letters->upper, LETTERS_UPPER, group, within); \
+    FIND(letters->lower, LETTERS_LOWER, group, within); \
+    FIND(letters->caseless, LETTERS_CASELESS, group, within); \
+} while (0)
+    FIND_IN(0, 0xC2, 0xC7);
+    FIND_IN(1, 0xC8, 0xCF);
+    FIND_IN(2, 0xD0, 0xD7);
+    FIND_IN(3, 0xD8, 0xDF);
+#undef FIND_IN
+#undef FIND
 }
 
 #define BYTES_8(first) \
