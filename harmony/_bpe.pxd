@@ -18,6 +18,8 @@ cdef enum:
 cdef enum:
     # Above this many bytes the square of the length costs more than the other engines do.
     SHORT_PIECE = LANES - 2
+    # Pieces of more bytes have more characters than that: of up to three bytes each.
+    MERGED_BYTES = 3 * SHORT_PIECE
     # Pieces that are merged together, and ranks that are looked up together before that.
     MERGED_AT_ONCE = 128
     WANTED_AT_ONCE = 1024
@@ -149,8 +151,9 @@ cdef struct Merging:
 cdef inline bint is_full(const Merging* m) noexcept nogil:
     return m.n == MERGED_AT_ONCE or m.n_wanted > WANTED_AT_ONCE
 
-# Add a piece of at most SHORT_PIECE bytes.
-cdef void begin_merging(
+# Add a piece of at most MERGED_BYTES, or return False: if it has more than SHORT_PIECE and is not
+# merged by characters.
+cdef bint begin_merging(
     const Tables* t, Merging* m, const uint8_t* piece, size_t n_bytes) noexcept nogil
 # Merge all pieces.
 cdef void end_merging(const Tables* t, Merging* m) noexcept nogil

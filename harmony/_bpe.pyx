@@ -240,7 +240,7 @@ cdef inline uint32_t code_point_at(
 cdef bint read_characters(
     const Tables* t, const uint8_t* piece, size_t n_bytes, Units* units,
 ) noexcept nogil:
-    """Units that are characters. Returns False if one of these is no token."""
+    """Units that are characters. Returns False if one of these is no token, or there are too many."""
     cdef uint32_t numbers[1 + LANES + LANES_AT_ONCE]    # of characters; the first has none before
     cdef uint32_t places[LANES + LANES_AT_ONCE]         # of the records of the borders before them
     cdef uint32_t character, pair
@@ -251,7 +251,7 @@ cdef bint read_characters(
     numbers[0] = 0
     while i < n_bytes:
         character = u32_at(t.characters, code_point_at(piece, n_bytes, i, &length), 65536)
-        if character == NO_ID:
+        if character == NO_ID or n == SHORT_PIECE:
             return False
         units.tokens[n] = character & NO_RECORD_ID
         units.starts[n] = <uint8_t>i
@@ -283,10 +283,11 @@ cdef inline void add_lane(
     lanes.ids[lane + 1] = token
 
 
-cdef void begin_merging(
+cdef bint begin_merging(
     const Tables* t, Merging* m, const uint8_t* piece, size_t n_bytes,
 ) noexcept nogil:
-    """The first merges of a piece, and which others are possible then.
+    """The first merges of a piece, and which others are possible then. Returns False, and does
+    nothing, if it has more than SHORT_PIECE bytes and may need as many lanes.
 
     Two units, bytes or characters, are merged here if that comes before any merge which could take
     one of them away: every such merge makes a token that holds the border to the unit before or
@@ -305,8 +306,9 @@ cdef void begin_merging(
     cdef Lanes* lanes = &m.pieces[m.n]
     cdef Units units
     cdef uint32_t token
-    cdef uint64_t starts, alone, known, seconds
+    cdef uint64_t starts, alone, known, seconds, rest
     cdef uint64_t late = 0
+    cdef size_t n_lanes
     cdef size_t lane = 0
     cdef size_t i = piece[0] == 0x20 and n_bytes > 1
     # From U+0380 on: in words of Latin script there are more characters, but less to gain.
@@ -314,6 +316,8 @@ cdef void begin_merging(
     if by_characters:
         by_characters = read_characters(t, piece, n_bytes, &units)
     if not by_characters:
+        if n_bytes > SHORT_PIECE:
+            return False
         read_bytes(t, piece, n_bytes, &units)
     units.pairs[0] = units.holders[0] = units.holders[units.n] = NO_ID
     seconds = tier.find_first_merges(units.pairs, units.holders, units.n)
@@ -322,13 +326,20 @@ cdef void begin_merging(
     if by_characters:
         late = alone & tier.find_late(units.tokens, units.holders, units.n)
         alone ^= late
+    n_lanes = units.n
+    rest = late
+    while rest:                     # each in up to three lanes
+        rest &= rest - 1
+        n_lanes += 2
+    if n_bytes > SHORT_PIECE and n_lanes > SHORT_PIECE:
+        return False
     # Where a unit follows a unit, it is known what they make; where nothing is before, too.
     known = alone & alone << 1 | 1
     lanes.piece = piece
     lanes.n_bytes = <uint32_t>n_bytes
     lanes.ids[0] = GUARD
     i = 0
-    while i < n_bytes + 2:
+    while i < min(n_lanes + 2, <size_t>LANES):
         memset(lanes.ranks + i, 0xFF, LANES_AT_ONCE * sizeof(uint32_t))     # NO_ID
         i += LANES_AT_ONCE
     while starts:
@@ -348,6 +359,7 @@ cdef void begin_merging(
     lanes.live = (<uint64_t>2 << lane) - 1
     lanes.n_lanes = <uint32_t>(lane + LANES_AT_ONCE) & ~<uint32_t>(LANES_AT_ONCE - 1)
     m.n += 1
+    return True
 
 
 cdef struct Wanted:

@@ -26,8 +26,8 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset
 
 from harmony._bpe cimport (
-    BAD_TABLES, INTERRUPTED, IS_LONG, MULTIPLIER_1, MULTIPLIER_2, NO_ID, OK, RECORD_KEY,
-    SHORT_LENGTH, SHORT_PIECE, TOKEN_BYTES, Key, Lanes, Merging, Sink, Status, Tables,
+    BAD_TABLES, INTERRUPTED, IS_LONG, MERGED_BYTES, MULTIPLIER_1, MULTIPLIER_2, NO_ID, OK,
+    RECORD_KEY, SHORT_LENGTH, SHORT_PIECE, TOKEN_BYTES, Key, Lanes, Merging, Sink, Status, Tables,
     begin_merging, end_merging, find_long, find_record, hash_of_long, is_full, make_careful_key,
     make_key, merge_piece, merged_ids, must_stop, pilot_of, place_of_long, place_of_short, reserve,
 )
@@ -391,8 +391,8 @@ cdef inline void settle(const Tables* t, Context* c, Missed* missed, bint is_new
 
 
 cdef uint32_t add_to_merging(const Tables* t, Context* c, Missed* missed) noexcept nogil:
-    """Which of the pieces that are merged together a segment is. One that occurs again before its
-    ids are known is merged once."""
+    """Which of the pieces that are merged together a segment is, or NO_ID if it is too long. One that
+    occurs again before its ids are known is merged once."""
     cdef uint8_t* place = &c.waiting[missed.key.hash >> (64 - WAITING_BITS)]
     cdef const Lanes* lanes
     if place[0]:
@@ -401,7 +401,8 @@ cdef uint32_t add_to_merging(const Tables* t, Context* c, Missed* missed) noexce
                 lanes.piece, missed.bytes, missed.n_bytes) == 0:
             missed.spellings = NULL         # the first one's is enough
             return place[0] - 1
-    begin_merging(t, &c.merging, missed.bytes, missed.n_bytes)
+    if not begin_merging(t, &c.merging, missed.bytes, missed.n_bytes):
+        return NO_ID
     place[0] = <uint8_t>c.merging.n
     return <uint32_t>c.merging.n - 1
 
@@ -420,7 +421,7 @@ cdef Status merge_missed(
     for i in range(n_unknown):
         missed = &c.missed[unknown[i]]
         first = sink.n_ids
-        if missed.n_bytes <= SHORT_PIECE:
+        if missed.ids[0] != NO_ID:
             status = reserve(sink, SHORT_PIECE)
             if status == OK:
                 sink.n_ids += merged_ids(&c.merging.pieces[missed.ids[0]], sink.ids + first)
@@ -500,8 +501,8 @@ cdef Status resolve(
             missed.n_ids = 1
             settle(t, c, missed, True)
             continue
-        if missed.n_bytes <= SHORT_PIECE:
-            missed.ids[0] = add_to_merging(t, c, missed)
+        missed.ids[0] = (
+            add_to_merging(t, c, missed) if missed.n_bytes <= MERGED_BYTES else NO_ID)
         c.open[n_unknown] = c.open[i]
         n_unknown += 1
         if is_full(&c.merging):
