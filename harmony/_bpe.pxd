@@ -88,8 +88,9 @@ cdef extern from "_tier.h" nogil:
         uint64_t word_0
         uint64_t word_1
         uint64_t hash
-    # Of `n_bytes` bytes; 16 may be read.
-    void make_key(const uint8_t* bytes, size_t n_bytes, Key* key) noexcept
+    # Of the n_bytes bytes from text + at on, in a text of n_text.
+    void make_careful_key(
+        const uint8_t* text, size_t n_text, size_t at, size_t n_bytes, Key* key) noexcept
 
 
 cdef Status reserve(Sink* sink, size_t n_more) noexcept nogil
@@ -104,10 +105,6 @@ cdef extern from "_memory.h" nogil:
 cdef inline size_t token_length(const Tables* t, uint32_t token) noexcept nogil:
     return u32_at(t.token_starts, <size_t>token + 1, <size_t>t.n_ids + 1) - t.token_starts[token]
 
-
-# The key of `n_bytes` bytes, of which `n_readable` may be read.
-cdef void make_careful_key(
-    const uint8_t* bytes, size_t n_bytes, size_t n_readable, Key* key) noexcept nogil
 
 # The pilot of an item of this hash, and the one place where such an item may be.
 cdef inline const uint16_t* pilot_of(

@@ -149,16 +149,6 @@ cdef inline uint32_t find_pair(const Tables* t, uint32_t left, uint32_t right) n
     return rank_at(t, place_of_pair(&t.pairs, left, right), left, right)
 
 
-cdef void make_careful_key(
-    const uint8_t* bytes, size_t n_bytes, size_t n_readable, Key* key,
-) noexcept nogil:
-    cdef uint8_t copy[16]
-    if n_readable < 16:
-        memcpy(copy, bytes, n_readable)
-        bytes = copy
-    make_key(bytes, n_bytes, key)
-
-
 cdef uint64_t hash_of_long(const uint8_t* piece, size_t n_bytes) noexcept nogil:
     cdef uint64_t value = <uint64_t>n_bytes * MULTIPLIER_1
     cdef uint64_t last = 0
@@ -979,7 +969,7 @@ cdef class RankTables:
         cdef uint32_t found = NO_ID
         cdef size_t n_bytes = token.shape[0]
         if 0 < n_bytes <= self.tables.longest_short:
-            make_careful_key(&token[0], n_bytes, n_bytes, &key)
+            make_careful_key(&token[0], n_bytes, 0, n_bytes, &key)
             record = find_record(&self.tables, &key, place_of_short(&self.tables, &key))
             return record >> ID_SHIFT & NO_RECORD_ID if record else None
         if 0 < n_bytes <= self.tables.longest:

@@ -1,4 +1,5 @@
-"""Text -> ids and ids -> bytes, from and to Python objects.
+"""Text -> ids and ids -> bytes, from and to Python objects: one at a time (`Codec`, and
+`TokenizerCalls`, the base class of Tokenizer) or a chunk of a batch (`Texts`, `IdWriter`).
 
 What this module owes its callers: arguments are checked before any pointer is used, a failed call
 leaves nothing behind, long calls run without the interpreter lock and stop on Ctrl-C. Its methods
@@ -171,6 +172,7 @@ cdef const uint8_t* write_utf8(object text, uint8_t* utf8) noexcept:
 cdef inline const uint8_t* write_code_points(
     int kind, const void* codes, Py_ssize_t n, uint8_t* utf8,
 ) noexcept nogil:
+    """The same for n code points of `kind` bytes each."""
     if kind == 1:
         return tier.utf8_of_latin1(<const uint8_t*>codes, n, utf8)
     if kind == 2:
@@ -546,7 +548,6 @@ cdef bint encode_into(
     cdef Text source
     cdef Utf8 utf8
     cdef const Py_ssize_t[::1] given
-    cdef Py_ssize_t at = 0
     source.n_specials = 0
     source.piece_ends = NULL
     source.n_piece_ends = 0
@@ -566,19 +567,27 @@ cdef bint encode_into(
     reserve_for(source.n_bytes, sink)
     if piece_ends is not None:
         given = piece_ends
-        source.n_piece_ends = given.shape[0]
-        for end in given:
-            if not at < end <= source.n_bytes:
-                raise ValueError("piece ends must increase and lie inside the text")
-            at = end
-        if source.n_piece_ends:
-            source.piece_ends = &given[0]
+        set_piece_ends(&source, given)
     if specials:
         spans = spans_of(specials, source.n_bytes)
         source.specials = <const Span*>PyBytes_AS_STRING(spans)
         source.n_specials = PyBytes_GET_SIZE(spans) // sizeof(Span)
     encode_source(codec, &source, sink)
     return True
+
+
+cdef int set_piece_ends(Text* text, const Py_ssize_t[::1] ends) except -1:
+    """Have a text cut into pieces that end there, which the caller keeps in place."""
+    cdef Py_ssize_t n_ends = ends.shape[0]
+    cdef Py_ssize_t at = 0
+    cdef Py_ssize_t i
+    for i in range(n_ends):
+        if not at < ends[i] <= text.n_bytes:
+            raise ValueError("piece ends must increase and lie inside the text")
+        at = ends[i]
+    text.n_piece_ends = n_ends
+    text.piece_ends = &ends[0] if n_ends else NULL
+    return 0
 
 
 cdef bytes spans_of(specials, Py_ssize_t n_bytes):
@@ -964,7 +973,6 @@ cdef class Texts:
         """Where the special tokens of a text stand, and its pieces end: as for `Codec.encode_list`,
         in bytes of UTF-8."""
         cdef const Py_ssize_t[::1] ends
-        cdef Py_ssize_t at = 0
         cdef Text* text
         if not 0 <= row < self.n_texts:
             raise IndexError(row)
@@ -972,13 +980,8 @@ cdef class Texts:
         if piece_ends is not None:
             # Its own copy: nobody may change it between this check and its use.
             ends = piece_ends.copy()
-            for end in ends:
-                if not at < end <= text.n_bytes:
-                    raise ValueError("piece ends must increase and lie inside the text")
-                at = end
+            set_piece_ends(text, ends)
             self.owners.append(ends)
-            text.n_piece_ends = ends.shape[0]
-            text.piece_ends = &ends[0] if ends.shape[0] else NULL
         if specials:
             spans = spans_of(specials, text.n_bytes)
             self.owners.append(spans)

@@ -29,7 +29,7 @@ from harmony._bpe cimport (
     BAD_TABLES, INTERRUPTED, IS_LONG, MERGED_BYTES, MULTIPLIER_1, MULTIPLIER_2, NO_ID, OK,
     RECORD_KEY, SHORT_LENGTH, SHORT_PIECE, TOKEN_BYTES, Key, Lanes, Merging, Sink, Status, Tables,
     begin_merging, end_merging, find_long, find_record, hash_of_long, is_full, make_careful_key,
-    make_key, merge_piece, merged_ids, must_stop, pilot_of, place_of_long, place_of_short, reserve,
+    merge_piece, merged_ids, must_stop, pilot_of, place_of_long, place_of_short, reserve,
 )
 from harmony._segments cimport (
     ID_SHIFT, KEY_BYTES, LOOKED_UP_AT_ONCE, NO_RECORD_ID, RECORD_ID_BITS, SECOND_ID_SHIFT,
@@ -137,8 +137,7 @@ cdef size_t look_up(
         safe -= 1
     tier.make_keys(c.records, c.record_shift, text.bytes, borders, safe, &c.keys)
     for i in range(safe, n):
-        make_careful_key(text.bytes + borders[i], borders[i + 1] - borders[i],
-                         text.n_bytes - borders[i], &key)
+        make_careful_key(text.bytes, text.n_bytes, borders[i], borders[i + 1] - borders[i], &key)
         c.keys.words_0[i] = key.word_0
         c.keys.words_1[i] = key.word_1
         c.keys.offsets[i] = (key.hash >> c.record_shift) * sizeof(Record)
@@ -178,10 +177,7 @@ cdef void describe_missed(
         missed.bytes = text.bytes + c.borders[k]
         missed.n_bytes = c.borders[k + 1] - c.borders[k]
         missed.n_readable = text.n_bytes - c.borders[k]
-        if missed.n_readable >= KEY_BYTES:
-            make_key(missed.bytes, missed.n_bytes, &missed.key)
-        else:
-            make_careful_key(missed.bytes, missed.n_bytes, missed.n_readable, &missed.key)
+        make_careful_key(text.bytes, text.n_bytes, c.borders[k], missed.n_bytes, &missed.key)
         prefetch(pilot_of(&t.short_region, t.short_pilots, missed.key.hash))
         # How long they are is hard to guess: no branch depends on it.
         is_short = missed.n_bytes <= t.longest_short

@@ -26,11 +26,40 @@ typedef struct {
     uint64_t word_0, word_1, hash;
 } Key;
 
-static inline void make_key(const uint8_t *bytes, size_t n_bytes, Key *key) {
+enum { KEY_BYTES = 16 };        /* read of each segment, whatever its length */
+
+static inline void make_key_of(uint64_t low, uint64_t high, size_t n_bytes, Key *key) {
     const uint64_t *mask = KEY_MASKS[n_bytes < 15 ? n_bytes : 15];
-    key->word_0 = load_u64(bytes) & mask[0];
-    key->word_1 = (load_u64(bytes + 8) & mask[1]) | mask[2];
+    key->word_0 = low & mask[0];
+    key->word_1 = (high & mask[1]) | mask[2];
     key->hash = key->word_0 * MULTIPLIER_1 + key->word_1 * MULTIPLIER_2;
+}
+
+static inline void make_key(const uint8_t *bytes, size_t n_bytes, Key *key) {
+    make_key_of(load_u64(bytes), load_u64(bytes + 8), n_bytes, key);
+}
+
+/* The key of the n_bytes from text + at on. Behind the n_text bytes of the text nothing is read. */
+static inline void make_careful_key(const uint8_t *text, size_t n_text, size_t at, size_t n_bytes,
+                                    Key *key) {
+    uint8_t copy[KEY_BYTES] = {0};
+    const uint8_t *bytes = text + at;
+    size_t n_readable = n_text - at;
+    if (n_readable >= KEY_BYTES) {
+        make_key(bytes, n_bytes, key);
+    } else if (n_text >= KEY_BYTES) {
+        /* The last bytes of the text, without those before the segment. */
+        uint64_t low = load_u64(text + n_text - KEY_BYTES), high = load_u64(text + n_text - 8);
+        unsigned n_bits = 8 * (unsigned)(KEY_BYTES - n_readable);
+        if (n_bits < 64) {
+            make_key_of(low >> n_bits | high << (64 - n_bits), high >> n_bits, n_bytes, key);
+        } else {
+            make_key_of(high >> (n_bits - 64), 0, n_bytes, key);
+        }
+    } else {
+        memcpy(copy, bytes, n_readable);
+        make_key(copy, n_bytes, key);
+    }
 }
 
 /* Whether two byte strings of n < 16 bytes are equal; 16 bytes of both may be read. No branch depends
@@ -92,8 +121,7 @@ enum {
     NO_RECORD_ID = 0x3FFFF,
     RECORD_KEY = 0xFFFFFFF,     /* the 28 bits of the second word beside the ids */
     ID_SHIFT = 28,              /* of the first id */
-    SECOND_ID_SHIFT = ID_SHIFT + RECORD_ID_BITS,
-    KEY_BYTES = 16              /* read of each segment, whatever its length */
+    SECOND_ID_SHIFT = ID_SHIFT + RECORD_ID_BITS
 };
 
 /* --- what a piece is merged in --- */

@@ -7,6 +7,7 @@ the release build to the same.
 """
 
 import base64
+import random
 
 import pytest
 from families import FAMILIES
@@ -62,6 +63,19 @@ def test_anything_repeated(tokenizer, unit):
     length."""
     few = 1 + 4 * KIBIBYTE // len(unit)
     assert_linear(tokenizer, unit.__mul__, few, 4 * few)
+
+
+def test_words_seen_before(tokenizer):
+    """Two thirds of the cache of spellings can be filled, wherever hashes lead: next to nothing is
+    merged again."""
+    rng = random.Random(61)
+    syllables = [first + second for first in "bdfgklmnprstvz" for second in "aeiou"]
+    words = {"".join(rng.choices(syllables, k=4)) for _ in range(100_000)}
+    text = " ".join(sorted(words))
+    first = steps(tokenizer, text)
+    _bpe.reset_steps()
+    tokenizer.count_tokens(text)
+    assert _bpe.steps() < first / 15
 
 
 @pytest.mark.parametrize(

@@ -98,6 +98,36 @@ def test_any_text(tokenizer, text):
         assert_same_as_plain(tokenizer, way, [text])
 
 
+# Letters of two and three bytes. Some are no token, and some come late.
+SCRIPTS = {
+    "Cyrillic": (0x430, 0x44F),
+    "Armenian": (0x561, 0x586),
+    "Arabic": (0x620, 0x64A),
+    "Devanagari": (0x904, 0x94D),
+    "Tamil": (0xB85, 0xBCD),
+    "Thai": (0xE01, 0xE3A),
+    "Georgian": (0x10D0, 0x10F0),
+    "Ethiopic": (0x1200, 0x135A),
+    "kana": (0x3041, 0x30FA),
+    "Hangul": (0xAC00, 0xD7A3),
+    "Han": (0x4E00, 0x9FFF),
+}
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_long_words(tokenizer, way, script):
+    """Around 62 and 186 bytes: up to there words are merged by characters, many together."""
+    first, last = SCRIPTS[script]
+    rng = random.Random(script)
+    common = rng.sample(range(first, last + 1), min(20, last + 1 - first))
+    several = []
+    for n in range(15, 80):
+        for letters in (common, range(first, last + 1)):
+            word = "".join(map(chr, rng.choices(letters, k=n)))
+            several += [word, f" {word}", f" {word}q"]
+    assert_same_as_plain(tokenizer, way, several)
+
+
 def test_segments_that_share_a_place_in_a_cache(tokenizer):
     """Tiny caches have two places each: every segment meets what another one left there."""
     words = ["a", "ab", "zq", "qzx", "zxqw", "xqzjwvk", "abcdefghijk", "qzqzqzqzqzqz", "日本", "語"]
