@@ -48,6 +48,21 @@ def as_lines(texts, **more):
     )
 
 
+def write_arrow(path, table, **more):
+    with pa.ipc.new_file(path, table.schema) as writer:
+        writer.write_table(table, **more)
+
+
+def peak_memory(path, out, **arguments):
+    """Kilobytes that a process holds at its peak, in which a job runs."""
+    program = (
+        "import json, sys; from harmony import datasets\n"
+        "datasets.encode_dataset(*sys.argv[1:3], **json.loads(sys.argv[3]))\n"
+        "print(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])"
+    )
+    return int(run(program, str(path), str(out), json.dumps(arguments)))
+
+
 def write(path, texts):
     """The same rows as any kind of file."""
     table = pa.table({"id": range(len(texts)), "text": texts})
@@ -65,8 +80,7 @@ def write(path, texts):
         with pa.ipc.new_stream(path, table.schema) as writer:
             writer.write_table(table, max_chunksize=200)
     elif name.endswith(".arrow"):
-        with pa.ipc.new_file(path, table.schema) as writer:
-            writer.write_table(table, max_chunksize=200)
+        write_arrow(path, table, max_chunksize=200)
     else:
         pyarrow.feather.write_feather(table, path)
     return path
@@ -298,8 +312,7 @@ def test_other_columns_of_text(tmp_path, encoding):
     for kind in (pa.large_string(), pa.binary(), pa.dictionary(pa.int32(), pa.string())):
         table = pa.table({"text": pa.array(rows).cast(kind)})
         path = tmp_path / f"{kind.id}.arrow"
-        with pa.ipc.new_file(path, table.schema) as writer:
-            writer.write_table(table)
+        write_arrow(path, table)
         check(encode_dataset(path, tmp_path / f"out{kind.id}"), encoding, rows)
     pq.write_table(pa.table({"text": [1, 2]}), tmp_path / "n.parquet")
     with pytest.raises(DatasetError, match="row 1: the field 'text' holds int, not text"):
@@ -432,6 +445,13 @@ def test_arguments_that_make_no_sense(tmp_path, arguments):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_field_needs_a_name(tmp_path):
+    path = write(tmp_path / "a.jsonl", ["x"])
+    with pytest.raises(TypeError, match="text_field must be str, not NoneType"):
+        encode_dataset(path, tmp_path / "out", text_field=None)
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_manifest_says_nothing_of_this_run(tmp_path, texts):
     path = write(tmp_path / "a.jsonl", texts)
     out = encode_dataset(path, tmp_path / "out", num_threads=2)
@@ -549,13 +569,8 @@ def test_memory_is_bounded(tmp_path):
     for n_bytes in (15_000_000, 75_000_000):
         path = tmp_path / "a.jsonl"
         path.write_bytes(lines * (n_bytes // len(lines)))
-        program = (
-            "import sys; from harmony import datasets\n"
-            "datasets.encode_dataset(sys.argv[1], sys.argv[2], format='npy', num_threads=2)\n"
-            "print(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])"
-        )
         sizes.append(path.stat().st_size / 1024)
-        peaks.append(int(run(program, str(path), str(tmp_path / f"out{n_bytes}"))))
+        peaks.append(peak_memory(path, tmp_path / f"out{n_bytes}", format="npy", num_threads=2))
     assert peaks[1] - peaks[0] < (sizes[1] - sizes[0]) / 3, peaks
 
 
@@ -566,13 +581,8 @@ def test_bad_rows_are_not_kept_in_memory(tmp_path, on_bad_row):
     peaks = []
     for n_rows in (1_000, 9_000):
         path.write_text(line * n_rows)
-        program = (
-            "import sys; from harmony import datasets\n"
-            "datasets.encode_dataset(*sys.argv[1:3], num_threads=1, on_bad_row=sys.argv[3])\n"
-            "print(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])"
-        )
-        out = str(tmp_path / f"out{n_rows}")
-        peaks.append(int(run(program, str(path), out, on_bad_row)))
+        out = tmp_path / f"out{n_rows}"
+        peaks.append(peak_memory(path, out, num_threads=1, on_bad_row=on_bad_row))
         assert datasets.open(out).n_rejected == n_rows
     assert peaks[1] - peaks[0] < 8_000 * len(line) / 1024 / 3, peaks
 
@@ -585,8 +595,7 @@ def test_chunks_of_rows_that_repeat(tmp_path, small_chunks, kind):
     table = pa.table({"text": column.dictionary_encode() if "dictionary" in kind else column})
     path = tmp_path / f"a.{kind}"
     if kind.endswith("arrow"):
-        with pa.ipc.new_file(path, table.schema) as writer:
-            writer.write_table(table)
+        write_arrow(path, table)
     else:
         pq.write_table(table, path)
     source = sources.Source([str(path)], ["text"])
@@ -634,8 +643,7 @@ def test_a_row_that_python_cannot_hold(tmp_path):
     fields = [("role", pa.string()), ("content", pa.string()), ("at", pa.timestamp("s"))]
     rows = [[{"role": "user", "content": "good", "at": at}] for at in (0, 10**15, 0)]
     table = pa.table({"messages": pa.array(rows, pa.list_(pa.struct(fields)))})
-    with pa.ipc.new_file(tmp_path / "a.arrow", table.schema) as writer:
-        writer.write_table(table)
+    write_arrow(tmp_path / "a.arrow", table)
     with pytest.raises(DatasetError) as caught:
         encode_dataset(tmp_path / "a.arrow", tmp_path / "stop", conversations="chat")
     assert caught.value.row == 2
@@ -658,8 +666,7 @@ def test_a_folder_with_temporary_files_of_others(tmp_path, texts):
 
 def test_a_column_that_is_there_twice(tmp_path):
     table = pa.table([pa.array(["a"]), pa.array(["b"])], names=["text", "text"])
-    with pa.ipc.new_file(tmp_path / "a.arrow", table.schema) as writer:
-        writer.write_table(table)
+    write_arrow(tmp_path / "a.arrow", table)
     with pytest.raises(DatasetError, match="several columns 'text'"):
         encode_dataset(tmp_path / "a.arrow", tmp_path / "out")
 
