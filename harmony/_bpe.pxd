@@ -16,9 +16,9 @@ cdef enum:
     IS_LONG = 255
 
 cdef enum:
-    # Above this many bytes the square of the length costs more than the other engines do.
+    # Above this many bytes, or characters of up to three bytes, the square of the length costs
+    # more than the other engines do.
     SHORT_PIECE = LANES - 2
-    # Pieces of more bytes have more characters than that: of up to three bytes each.
     MERGED_BYTES = 3 * SHORT_PIECE
     # Pieces that are merged together, and ranks that are looked up together before that.
     MERGED_AT_ONCE = 128
@@ -148,8 +148,7 @@ cdef struct Merging:
 cdef inline bint is_full(const Merging* m) noexcept nogil:
     return m.n == MERGED_AT_ONCE or m.n_wanted > WANTED_AT_ONCE
 
-# Add a piece of at most MERGED_BYTES, or return False: if it has more than SHORT_PIECE and is not
-# merged by characters.
+# Add a piece of at most MERGED_BYTES, or return False: if it may need more than SHORT_PIECE lanes.
 cdef bint begin_merging(
     const Tables* t, Merging* m, const uint8_t* piece, size_t n_bytes) noexcept nogil
 # Merge all pieces.
@@ -157,7 +156,7 @@ cdef void end_merging(const Tables* t, Merging* m) noexcept nogil
 # The ids of one, at most SHORT_PIECE; returns how many.
 cdef size_t merged_ids(const Lanes* lanes, uint32_t* ids) noexcept nogil
 
-# Append the ids of a piece that is no token, of more than SHORT_PIECE bytes.
+# Append the ids of a piece that is no token and has no place among these.
 cdef Status merge_piece(
     const Tables* t, const uint8_t* piece, size_t n_bytes, Sink* sink) noexcept nogil
 

@@ -6,9 +6,9 @@ constructor of `RankTables` checks the arrays that everything else relies on.
 
 How a piece that is no token itself becomes ids:
 
-    1. At most SHORT_PIECE bytes: merge the adjacent pair of lowest rank, leftmost first, until
-       none is left. Many pieces are merged together, a merge of each in turn (`begin_merging`,
-       `end_merging`, `merged_ids`).
+    1. At most SHORT_PIECE bytes, or as many characters where it is merged by these: merge the
+       adjacent pair of lowest rank, leftmost first, until none is left. Many pieces are merged
+       together, a merge of each in turn (`begin_merging`, `end_merging`, `merged_ids`).
     2. Longer, in o200k: backtracking (`encode_long`), linear in the piece. Most of a very long run
        of one character is left out and put back as ids (`encode_with_run`).
     3. Longer, in any other vocabulary: the merging of 1 with a heap (`merge_heap`), n log n.
@@ -230,7 +230,7 @@ cdef inline uint32_t code_point_at(
 cdef bint read_characters(
     const Tables* t, const uint8_t* piece, size_t n_bytes, Units* units,
 ) noexcept nogil:
-    """Units that are characters. Returns False if one of these is no token, or there are too many."""
+    """Units that are characters. Returns False if one of them is no token, or they are too many."""
     cdef uint32_t numbers[1 + LANES + LANES_AT_ONCE]    # of characters; the first has none before
     cdef uint32_t places[LANES + LANES_AT_ONCE]         # of the records of the borders before them
     cdef uint32_t character, pair
@@ -277,7 +277,7 @@ cdef bint begin_merging(
     const Tables* t, Merging* m, const uint8_t* piece, size_t n_bytes,
 ) noexcept nogil:
     """The first merges of a piece, and which others are possible then. Returns False, and does
-    nothing, if it has more than SHORT_PIECE bytes and may need as many lanes.
+    nothing, if it may need more than SHORT_PIECE lanes.
 
     Two units, bytes or characters, are merged here if that comes before any merge which could take
     one of them away: every such merge makes a token that holds the border to the unit before or

@@ -158,6 +158,8 @@ cdef inline void ask_for_spellings(const Tables* t, Context* c, Missed* missed) 
     missed.spellings = NULL
     if missed.n_bytes <= SPELLED_BYTES and t.longest_short:
         missed.hash = hash_of(missed)
+        if missed.hash & TAG == TAG:
+            missed.hash ^= TAG          # no segment has that tag
         missed.spellings = first_place(c, missed.hash)
         prefetch(missed.spellings)
 
@@ -219,7 +221,7 @@ cdef inline uint64_t hash_of(const Missed* missed) noexcept nogil:
     cdef size_t n_bytes = missed.n_bytes
     cdef uint64_t value = missed.key.hash
     if n_bytes > SHORT_LENGTH:
-        # The first and the last 16, which overlap but for the longest.
+        # The first and the last 16, and what may be between.
         value = load_u64(bytes) * MULTIPLIER_1 + load_u64(bytes + n_bytes - 8) + n_bytes
         if n_bytes > 16:
             value += (load_u64(bytes + 8) * MULTIPLIER_2) ^ load_u64(bytes + n_bytes - 16)
@@ -307,13 +309,14 @@ cdef inline bint read_spelling(const Tables* t, Missed* missed) noexcept nogil:
         i = lowest_bit(found)
         found &= found - 1
         word = ~words[i]
-        # That there is none continues, too, and may be the last.
-        if word >> 32 & CONTINUES and i + 1 < SPELLINGS_AT_PLACE:
+        more = ~<uint64_t>0
+        if word >> 32 & CONTINUES:
+            check_index(i + 1, SPELLINGS_AT_PLACE, "a place of spellings")
             more = ~words[i + 1]
+            if more >> 32 & TAG != TAG:
+                continue            # the rest of it is gone
         elif missed.n_readable >= missed.n_bytes + TOKEN_BYTES and read_word(t, missed, word):
             return True
-        else:
-            more = ~<uint64_t>0
         if read_words(t, missed, word, more):
             return True
     return False
@@ -347,7 +350,9 @@ cdef inline void write_spelling(Context* c, const Missed* missed) noexcept nogil
             <uint64_t>(missed.ids[i] ^ NO_RECORD_ID) << RECORD_ID_BITS * (i % WORD_IDS))
     if n_words == 2:
         tag |= CONTINUES
-    if not has_room(place, n_words) and has_room(second, n_words):
+    # Where the first place has its tag, nobody looks at the second.
+    if not has_room(place, n_words) and has_room(second, n_words) and not find_words(
+            place, <uint32_t>missed.hash, TAG):
         place = second
     if has_room(place, n_words):
         i = lowest_bit(find_words(place, NO_SPELLING, NO_SPELLING))
@@ -358,7 +363,7 @@ cdef inline void write_spelling(Context* c, const Missed* missed) noexcept nogil
         i = c.turn % (SPELLINGS_AT_PLACE + 1 - n_words)
     place.words[i] = ~(new[0] | tag << 32)
     if n_words == 2:
-        place.words[i + 1] = ~(new[1] | (tag ^ (TAG | CONTINUES)) << 32)
+        place.words[i + 1] = ~(new[1] | <uint64_t>TAG << 32)
 
 
 cdef inline void remember(Context* c, const Key* key, uint64_t value) noexcept nogil:
@@ -387,8 +392,8 @@ cdef inline void settle(const Tables* t, Context* c, Missed* missed, bint is_new
 
 
 cdef uint32_t add_to_merging(const Tables* t, Context* c, Missed* missed) noexcept nogil:
-    """Which of the pieces that are merged together a segment is, or NO_ID if it is too long. One that
-    occurs again before its ids are known is merged once."""
+    """Which of the pieces that are merged together a segment is, or NO_ID if it is too long. One
+    that occurs again before its ids are known is merged once."""
     cdef uint8_t* place = &c.waiting[missed.key.hash >> (64 - WAITING_BITS)]
     cdef const Lanes* lanes
     if place[0]:
@@ -567,7 +572,7 @@ cdef Status encode_stretch(
                 ends[n_ends] = text.piece_ends[next_given[0]]
                 next_given[0] += 1
                 n_ends += 1
-            if n_ends == 0:
+            if n_ends == 0 or ends[0] <= start:
                 return BAD_TABLES       # the face gives ends that cover every stretch
         else:
             n_ends = next_segment_ends(

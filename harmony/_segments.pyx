@@ -130,7 +130,7 @@ cdef inline uint64_t shift_in(uint64_t leads) noexcept nogil:
 cdef inline uint64_t add_letters(
     Window* window, const uint8_t* bytes, int n_bytes,
 ) noexcept nogil:
-    """Classify the letters of two bytes that need no table; returns which bytes are theirs."""
+    """Classify the letters of two bytes that the tier finds; returns which bytes are theirs."""
     cdef LetterMasks letters
     cdef uint64_t leads
     cdef uint64_t whole = (ALL_BITS >> (WINDOW - n_bytes)) >> 1

@@ -247,29 +247,6 @@ static const Tier portable_tier = {
                             & (IN(0x80, 0x96) | IN(0x9D, 0x9F) | IN(0xA1, 0xBF)) >> 2) \
                          | (IN(0x83, 0x83) >> 1 & ~IN(0xBB, 0xBB) >> 2))))
 
-/* By the second byte; both may lie anywhere in their row.
- *
- *     upper       U+0400 ... 042F    D0 80 ... AF
- *                 U+00C0 ... 00DE    C3 80 ... 9E but U+00D7, C3 97
- *                 U+0391 ... 03A9    CE 91 ... A9 but U+03A2, CE A2
- *     lower       U+0430 ... 045F    D0 B0 ... BF, D1 80 ... 9F
- *                 U+00DF ... 00FF    C3 9F ... BF but U+00F7, C3 B7
- *                 U+03AC ... 03CE    CE AC ... BF, CF 80 ... 8E
- *     caseless    U+05D0 ... 05EA    D7 90 ... AA
- *                 U+0620 ... 064A    D8 A0 ... BF, D9 80 ... 8A
- */
-#define UPPER_LEADS(IN) ( \
-    (IN(0xD0, 0xD0) & IN(0x80, 0xAF) >> 1) \
-    | (IN(0xC3, 0xC3) & (IN(0x80, 0x9E) & ~IN(0x97, 0x97)) >> 1) \
-    | (IN(0xCE, 0xCE) & (IN(0x91, 0xA9) & ~IN(0xA2, 0xA2)) >> 1))
-#define LOWER_LEADS(IN) ( \
-    (IN(0xD0, 0xD0) & IN(0xB0, 0xBF) >> 1) | (IN(0xD1, 0xD1) & IN(0x80, 0x9F) >> 1) \
-    | (IN(0xC3, 0xC3) & (IN(0x9F, 0xBF) & ~IN(0xB7, 0xB7)) >> 1) \
-    | (IN(0xCE, 0xCE) & IN(0xAC, 0xBF) >> 1) | (IN(0xCF, 0xCF) & IN(0x80, 0x8E) >> 1))
-#define CASELESS_LEADS(IN) ( \
-    (IN(0xD7, 0xD7) & IN(0x90, 0xAA) >> 1) \
-    | (IN(0xD8, 0xD8) & IN(0xA0, 0xBF) >> 1) | (IN(0xD9, 0xD9) & IN(0x80, 0x8A) >> 1))
-
 /* --- AVX2 --- */
 
 #define AVX2 __attribute__((target("avx2,bmi,bmi2,popcnt")))
@@ -339,6 +316,29 @@ AVX2 static uint64_t find_cjk_avx2(const uint8_t *bytes) {
     BITS_256(IN_256(a, low, high), IN_256(b, low, high))
     return IN(0xE3, 0xEC) ? CJK_LEADS(IN) : 0;
 }
+
+/* By the second byte; both may lie anywhere in their row.
+ *
+ *     upper       U+0400 ... 042F    D0 80 ... AF
+ *                 U+00C0 ... 00DE    C3 80 ... 9E but U+00D7, C3 97
+ *                 U+0391 ... 03A9    CE 91 ... A9 but U+03A2, CE A2
+ *     lower       U+0430 ... 045F    D0 B0 ... BF, D1 80 ... 9F
+ *                 U+00DF ... 00FF    C3 9F ... BF but U+00F7, C3 B7
+ *                 U+03AC ... 03CE    CE AC ... BF, CF 80 ... 8E
+ *     caseless    U+05D0 ... 05EA    D7 90 ... AA
+ *                 U+0620 ... 064A    D8 A0 ... BF, D9 80 ... 8A
+ */
+#define UPPER_LEADS(IN) ( \
+    (IN(0xD0, 0xD0) & IN(0x80, 0xAF) >> 1) \
+    | (IN(0xC3, 0xC3) & (IN(0x80, 0x9E) & ~IN(0x97, 0x97)) >> 1) \
+    | (IN(0xCE, 0xCE) & (IN(0x91, 0xA9) & ~IN(0xA2, 0xA2)) >> 1))
+#define LOWER_LEADS(IN) ( \
+    (IN(0xD0, 0xD0) & IN(0xB0, 0xBF) >> 1) | (IN(0xD1, 0xD1) & IN(0x80, 0x9F) >> 1) \
+    | (IN(0xC3, 0xC3) & (IN(0x9F, 0xBF) & ~IN(0xB7, 0xB7)) >> 1) \
+    | (IN(0xCE, 0xCE) & IN(0xAC, 0xBF) >> 1) | (IN(0xCF, 0xCF) & IN(0x80, 0x8E) >> 1))
+#define CASELESS_LEADS(IN) ( \
+    (IN(0xD7, 0xD7) & IN(0x90, 0xAA) >> 1) \
+    | (IN(0xD8, 0xD8) & IN(0xA0, 0xBF) >> 1) | (IN(0xD9, 0xD9) & IN(0x80, 0x8A) >> 1))
 
 AVX2 static void find_letters_avx2(const uint8_t *bytes, LetterMasks *letters) {
     __m256i a = _mm256_loadu_si256((const __m256i *)bytes);
@@ -550,6 +550,14 @@ AVX2 static inline __m256i choose_8(const uint32_t *numbers, __m256i index, __m2
                               _mm256_permutevar8x32_epi32(high, index), is_high);
 }
 
+AVX2 static inline __m128i load_pilots(const uint16_t *pilots, const uint32_t *places) {
+    __m128i eight = _mm_setzero_si128();
+#define ADD(k) eight = _mm_insert_epi16(eight, pilots[places[k]], k);
+    ADD(0) ADD(1) ADD(2) ADD(3) ADD(4) ADD(5) ADD(6) ADD(7)
+#undef ADD
+    return eight;
+}
+
 /* first + (upper half of hash * n), for four of eight regions. */
 #define FOUR(eight, half) _mm256_cvtepu32_epi64(_mm256_extracti128_si256(eight, half))
 #define SCALED(upper, n, first, half) _mm256_add_epi64( \
@@ -580,10 +588,7 @@ AVX2 static void find_places_avx2(const Pairs *pairs, const uint32_t *lefts, con
         __m256i index_0 = SCALED(_mm256_srli_epi64(hash_0, 32), n_pilots, first_pilot, 0);
         __m256i index_1 = SCALED(_mm256_srli_epi64(hash_1, 32), n_pilots, first_pilot, 1);
         _mm256_storeu_si256((__m256i *)(places + i), JOINED(index_0, index_1));
-        __m128i pilots = _mm_setzero_si128();
-#define ADD(k) pilots = _mm_insert_epi16(pilots, pairs->pilots[places[i + k]], k);
-        ADD(0) ADD(1) ADD(2) ADD(3) ADD(4) ADD(5) ADD(6) ADD(7)
-#undef ADD
+        __m128i pilots = load_pilots(pairs->pilots, places + i);
         hash_0 = _mm256_xor_si256(hash_0, _mm256_cvtepu16_epi64(pilots));
         hash_1 = _mm256_xor_si256(hash_1, _mm256_cvtepu16_epi64(_mm_srli_si128(pilots, 8)));
         __m256i place_0 = SCALED(upper_half_times(hash_0, MULTIPLIER_2), n_places, first_place, 0);
@@ -847,10 +852,7 @@ AVX512 static void find_places_avx512(const Pairs *pairs, const uint32_t *lefts,
             _mm512_set1_epi64(MULTIPLIER_1));
         __m512i index = SCALED(hash, n_pilots, first_pilot);
         _mm256_storeu_si256((__m256i *)(places + i), _mm512_cvtepi64_epi32(index));
-        __m128i pilots = _mm_setzero_si128();
-#define ADD(k) pilots = _mm_insert_epi16(pilots, pairs->pilots[places[i + k]], k);
-        ADD(0) ADD(1) ADD(2) ADD(3) ADD(4) ADD(5) ADD(6) ADD(7)
-#undef ADD
+        __m128i pilots = load_pilots(pairs->pilots, places + i);
         hash = _mm512_mullo_epi64(_mm512_xor_si512(hash, _mm512_cvtepu16_epi64(pilots)),
                                   _mm512_set1_epi64(MULTIPLIER_2));
         __m512i place = SCALED(hash, n_places, first_place);
@@ -981,8 +983,8 @@ static int best_tier(void) {
 #define HAS(feature) __builtin_cpu_supports(feature)
     if (!(HAS("avx2") && HAS("bmi") && HAS("bmi2") && HAS("popcnt"))) return TIER_PORTABLE;
     /* AVX-512 without VBMI is no faster here, and slows down what runs beside it. */
-    return HAS("avx512bw") && HAS("avx512cd") && HAS("avx512dq") && HAS("avx512vl") && HAS("avx512vbmi")
-        && HAS("avx512vbmi2") ? TIER_AVX512 : TIER_AVX2;
+    return HAS("avx512bw") && HAS("avx512cd") && HAS("avx512dq") && HAS("avx512vl")
+        && HAS("avx512vbmi") && HAS("avx512vbmi2") ? TIER_AVX512 : TIER_AVX2;
 #undef HAS
 }
 

@@ -8,8 +8,10 @@
 enum { SPELLINGS_AT_PLACE = 8, LINE_BYTES = 64, TAG_AND_MORE = 10 };
 
 /* Words, each for up to three ids of a segment, of RECORD_ID_BITS; NO_RECORD_ID: no more. Above them
- * nine bits of the segment's hash, its tag, and one that tells whether the next word has three more.
- * All bits are kept the other way round: 0 is no spelling, and memory that nobody wrote to. */
+ * nine bits of the segment's hash, its tag, and one that tells whether the next word has three more. That
+ * one has all bits for a tag, which no segment has, so that it is found by nobody and what took its place
+ * is not taken for it. All bits are kept the other way round: 0 is no spelling, and memory that nobody
+ * wrote to. */
 #define TAG (0x1FFu << 22)
 #define CONTINUES (1u << 31)
 #define NO_SPELLING 0xFFFFFFFFu

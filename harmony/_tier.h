@@ -148,7 +148,7 @@ static inline uint32_t place_of_pair(const Pairs *pairs, uint32_t left, uint32_t
 enum { LANES = 64, LANES_AT_ONCE = 16 };
 #define NO_RANK 0xFFFFFFFFu
 
-/* A piece of at most LANES - 2 bytes while it is merged. Its tokens are in the lanes whose bits are set
+/* A piece of at most LANES - 2 bytes or characters while it is merged. Its tokens are in the lanes whose bits are set
  * in `live`, from left to right, with a guard before and behind them. The rank of a lane is that of
  * the merge of its token with the next one: the id that this makes, or NO_RANK. */
 typedef struct {
@@ -170,8 +170,9 @@ typedef struct {
      * none of them has a case). Bytes 62 and 63 count as such without a look at what follows. */
     uint64_t (*find_cjk)(const uint8_t *bytes);
 
-    /* Of 64 bytes, the first bytes of the commonest letters of two bytes: Cyrillic, Greek, those of
-     * Latin-1, Hebrew, Arabic. The last byte is none of them. */
+    /* Of 64 bytes, the first bytes of letters of two bytes: at least of the commonest, Cyrillic,
+     * Greek, those of Latin-1, Hebrew, Arabic. One more byte may be read; for the last one no answer
+     * counts. */
     void (*find_letters)(const uint8_t *bytes, LetterMasks *letters);
 
     /* Bits -> positions: `base` + that of each bit that is set; returns how many. */

@@ -18,6 +18,7 @@ import harmony
 from harmony import batch as batch_module
 from harmony._codec import Scratch, Texts
 from harmony.batch import TokenBatch
+from harmony.errors import VocabularyError
 
 PLAIN = {"disallowed_special": ()}
 POLICIES = [
@@ -381,3 +382,16 @@ def test_special_tokens_are_counted_not_believed(encoding):
     writer.texts(texts, offsets)
     assert writer.to_list() == [200006] * 10_000
     assert encoding._codec.encode_list("x" * 10_000, spans) == [200006] * 10_000
+
+
+@pytest.mark.parametrize("ends", [[2, 3, 6], [2], [1, 6], [4, 6]])
+def test_piece_ends_that_do_not_fit_the_special_tokens(encoding, ends):
+    """Compiled code relies on neither: a special token is at 2 to 4, the text ends at 6."""
+    spans = [(2, 4, 200006)]
+    given = np.array(ends, dtype=np.intp)
+    with pytest.raises(VocabularyError):
+        encoding._codec.encode_list(b"abcdef", spans, given)
+    texts = Texts([b"abcdef"], Scratch(encoding._codec))
+    texts.cut(0, spans, given)
+    with pytest.raises(VocabularyError):
+        Scratch(encoding._codec).ids.texts(texts, np.zeros(2, np.int64))

@@ -136,6 +136,38 @@ def test_segments_that_share_a_place_in_a_cache(tokenizer):
     assert_same_as_plain(tokenizer, "tiny caches", several)
 
 
+def test_a_spelling_of_which_half_was_thrown_out(tokenizer):
+    """A spelling of two words loses the second one to another. What the first one and that other
+    spell together is a text, too, of which they need not be the ids."""
+    rng = random.Random(36)
+
+    def word(low, high):
+        return "".join(rng.choices("bcdfghjklmnpqrstvwxyz", k=rng.randint(low, high)))
+
+    with working("plain"):
+        ids = tokenizer.encode_ordinary
+        # Three tokens and at most three that follow, where the border is not between tokens.
+        start, other = next(
+            (start, other)
+            for start, other in ((f" {word(4, 8)}", word(3, 5)) for _ in range(100_000))
+            if len(ids(start)) == 3
+            and len(ids(other)) == 3
+            and ids(start + other)[:3] != ids(start)
+            and len(ids(start + other)) > 3
+        )
+        fillers = [text for text in (f" {word(4, 8)}" for _ in range(1_000)) if len(ids(text)) == 3]
+        longer = [f"{start}{word(3, 6)}" for _ in range(40_000)]
+        longer = [text for text in longer if ids(text)[:3] == ids(start) and len(ids(text)) <= 6]
+        expected = ids(start + other)
+    assert len(longer) > 1_500, "one in 512 has the hash that it takes"
+    for text in longer:
+        with working("tiny caches"):
+            # One place of eight words: these fill it, and then the second one is the first to go.
+            for each in [text, *fillers[:6], other]:
+                tokenizer.encode_ordinary(each)
+            assert tokenizer.encode_ordinary(start + other) == expected
+
+
 def test_a_text_of_distinct_pieces(tokenizer):
     """Nothing is ever found in a cache, and what it holds is thrown out all the time."""
     rng = random.Random(35)
