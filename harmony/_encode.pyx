@@ -73,7 +73,8 @@ cdef enum:
     WORD_ID_BITS = WORD_IDS * RECORD_ID_BITS
     # log2 of the places to look whether a segment is already being merged.
     WAITING_BITS = 7
-    # Segments of more bytes go straight to the sink: their ids would be in memory twice.
+    # Segments of more bytes, that are no token, go straight to the sink: their ids would be in
+    # memory twice.
     LONG_SEGMENT = 512
     # So many bytes of text need most pages of the caches.
     PROVIDED_ABOVE = 1 << 12
@@ -480,7 +481,7 @@ cdef Status resolve(
     # Lists are read ahead of where they are written.
     for i in range(n_open):
         missed = &c.missed[c.open[i]]
-        if missed.n_bytes > LONG_SEGMENT:
+        if missed.n_bytes > LONG_SEGMENT and missed.n_bytes > t.longest:
             missed.n_ids = NO_ID
             continue
         if missed.spellings and read_spelling(t, missed):

@@ -188,6 +188,18 @@ def test_gaps_in_the_ranks(path):
             ours.decode([gap])
 
 
+@pytest.mark.parametrize("n_bytes", [11, 12, 48, 49, 62, 63, 186, 187, 512, 513, 5_000])
+def test_tokens_that_no_merge_makes(path, n_bytes):
+    """A piece that is a token is this token, of whatever length, although merging does not lead to it."""
+    token, longer = b"x" * n_bytes, b"y" * 6_000
+    tokenizer = load(path, BYTES | {token: 256, longer: 257}, ALL_OF_IT)
+    assert tokenizer.encode_ordinary("x" * n_bytes) == [256]
+    assert tokenizer.encode_ordinary("x" * (n_bytes - 1)) == [ord("x")] * (n_bytes - 1)
+    assert tokenizer.encode_ordinary("x" * (n_bytes + 1)) == [ord("x")] * (n_bytes + 1)
+    assert tokenizer.encode_ordinary("y" * 6_000) == [257]
+    assert tokenizer.encode_ordinary("y" * 6_001) == [ord("y")] * 6_001
+
+
 def test_lines_in_any_order(path):
     shuffled = list(small_ranks().items())
     random.Random(5).shuffle(shuffled)
