@@ -44,6 +44,7 @@ cdef extern from "_memory.h" nogil:
     int highest_bit(uint64_t bits) noexcept
     uint64_t steps_counted() noexcept
     void forget_steps() noexcept
+    void* allocate_for_huge_pages(size_t n_bytes) noexcept
     void want_huge_pages(void* memory, size_t n_bytes) noexcept
 
 cdef extern from "_tier.h" nogil:
@@ -79,7 +80,11 @@ cdef Status grow(Sink* sink, size_t n_more) noexcept nogil:
     cdef uint32_t* ids
     if capacity < sink.n_ids + n_more:
         capacity = sink.n_ids + n_more
-    if sink.on_heap:
+    if sink.n_ids == 0 and capacity * sizeof(uint32_t) > HUGE_ABOVE:
+        ids = <uint32_t*>allocate_for_huge_pages(capacity * sizeof(uint32_t))
+        if ids and sink.on_heap:
+            free(sink.ids)
+    elif sink.on_heap:
         ids = <uint32_t*>realloc(sink.ids, capacity * sizeof(uint32_t))
     else:
         ids = <uint32_t*>malloc(capacity * sizeof(uint32_t))
