@@ -326,7 +326,8 @@ cdef bint begin_merging(
     while rest:                     # each in up to three lanes
         rest &= rest - 1
         n_lanes += 2
-    if n_bytes > SHORT_PIECE and n_lanes > SHORT_PIECE:
+    n_lanes = min(n_lanes, n_bytes)
+    if n_lanes > SHORT_PIECE:
         return False
     # Where a unit follows a unit, it is known what they make; where nothing is before, too.
     known = alone & alone << 1 | 1
@@ -334,7 +335,7 @@ cdef bint begin_merging(
     lanes.n_bytes = <uint32_t>n_bytes
     lanes.ids[0] = GUARD
     i = 0
-    while i < min(n_lanes + 2, <size_t>LANES):
+    while i < n_lanes + 2:
         memset(lanes.ranks + i, 0xFF, LANES_AT_ONCE * sizeof(uint32_t))     # NO_ID
         i += LANES_AT_ONCE
     while starts:

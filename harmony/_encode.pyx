@@ -42,11 +42,10 @@ cdef extern from "_tier.h" nogil:
 
 cdef extern from "_spellings.h" nogil:
     const uint32_t TAG
-    enum:
-        TAG_AND_MORE
     const uint32_t CONTINUES
     const uint32_t NO_SPELLING
     enum:
+        TAG_AND_CONTINUES
         SPELLINGS_AT_PLACE
         LINE_BYTES
     ctypedef struct Spellings:
@@ -87,7 +86,7 @@ cdef struct Missed:
     # A segment that the first cache does not have.
     Key key
     Spellings* spellings            # where its own may be, once asked for; NULL: nowhere
-    uint64_t hash                   # what these places are, and its tag
+    uint64_t hash                   # what both places and the tag of its spelling are made of
     const uint8_t* bytes
     size_t n_bytes
     size_t n_readable
@@ -151,7 +150,7 @@ cdef inline Spellings* first_place(const Context* c, uint64_t hash) noexcept nog
 
 cdef inline Spellings* second_place(const Context* c, uint64_t hash) noexcept nogil:
     """Where a spelling is if the first place was full: of the hash what its tag leaves."""
-    return c.spellings + (<uint64_t><uint32_t>(hash << TAG_AND_MORE) * c.n_places >> 32)
+    return c.spellings + (<uint64_t><uint32_t>(hash << TAG_AND_CONTINUES) * c.n_places >> 32)
 
 
 cdef inline void ask_for_spellings(const Tables* t, Context* c, Missed* missed) noexcept nogil:
@@ -481,7 +480,7 @@ cdef Status resolve(
     # Lists are read ahead of where they are written.
     for i in range(n_open):
         missed = &c.missed[c.open[i]]
-        if missed.n_bytes > LONG_SEGMENT and missed.n_bytes > t.longest:
+        if missed.n_bytes > max(<size_t>LONG_SEGMENT, t.longest):
             missed.n_ids = NO_ID
             continue
         if missed.spellings and read_spelling(t, missed):

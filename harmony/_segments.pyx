@@ -91,6 +91,7 @@ make_tables()
 
 
 cdef void set_letters() noexcept:
+    """Tell the tiers which characters of two bytes are letters."""
     cdef uint8_t[2] character
     cdef uint32_t code_point
     cdef Py_ssize_t width

@@ -444,6 +444,7 @@ AVX2 static inline __m256i hashes_avx2(__m256i low, __m256i high) {
         _mm256_add_epi64(_mm256_mul_epu32(low, low_1), _mm256_mul_epu32(high, low_2)));
 }
 
+/* Four keys at a time, whose hashes each tier has its own way to make. */
 #define MAKE_KEYS_256(TARGET, make_keys, hashes) \
     TARGET static void make_keys(const Record *records, int shift, const uint8_t *text, \
                                  const ptrdiff_t *borders, size_t n, Keys *keys) { \
@@ -768,9 +769,8 @@ AVX512 static uint64_t find_cjk_avx512(const uint8_t *bytes) {
     __m512i all = _mm512_loadu_si512(bytes);
 #define IN(low, high) ((uint64_t)IN_512(all, low, high))
     return IN(0xE3, 0xEC) ? CJK_LEADS(IN) : 0;
-}
-
 #undef IN
+}
 
 AVX512 static void find_letters_avx512(const uint8_t *bytes, LetterMasks *letters) {
     __m512i firsts = _mm512_loadu_si512(bytes);

@@ -5,7 +5,7 @@
 #include <emmintrin.h>
 #endif
 
-enum { SPELLINGS_AT_PLACE = 8, LINE_BYTES = 64, TAG_AND_MORE = 10 };
+enum { SPELLINGS_AT_PLACE = 8, LINE_BYTES = 64 };
 
 /* Words, each for up to three ids of a segment, of RECORD_ID_BITS; NO_RECORD_ID: no more. Above them
  * nine bits of the segment's hash, its tag, and one that tells whether the next word has three more. That
@@ -14,6 +14,7 @@ enum { SPELLINGS_AT_PLACE = 8, LINE_BYTES = 64, TAG_AND_MORE = 10 };
  * wrote to. */
 #define TAG (0x1FFu << 22)
 #define CONTINUES (1u << 31)
+enum { TAG_AND_CONTINUES = 10 };        /* how many bits these are: the upper ones of 32 */
 #define NO_SPELLING 0xFFFFFFFFu
 
 typedef struct {

@@ -42,7 +42,6 @@ static inline void make_key(const uint8_t *bytes, size_t n_bytes, Key *key) {
 /* The key of the n_bytes from text + at on. Behind the n_text bytes of the text nothing is read. */
 static inline void make_careful_key(const uint8_t *text, size_t n_text, size_t at, size_t n_bytes,
                                     Key *key) {
-    uint8_t copy[KEY_BYTES] = {0};
     const uint8_t *bytes = text + at;
     size_t n_readable = n_text - at;
     if (n_readable >= KEY_BYTES) {
@@ -57,6 +56,7 @@ static inline void make_careful_key(const uint8_t *text, size_t n_text, size_t a
             make_key_of(high >> (n_bits - 64), 0, n_bytes, key);
         }
     } else {
+        uint8_t copy[KEY_BYTES] = {0};
         memcpy(copy, bytes, n_readable);
         make_key(copy, n_bytes, key);
     }
@@ -148,9 +148,9 @@ static inline uint32_t place_of_pair(const Pairs *pairs, uint32_t left, uint32_t
 enum { LANES = 64, LANES_AT_ONCE = 16 };
 #define NO_RANK 0xFFFFFFFFu
 
-/* A piece of at most LANES - 2 bytes or characters while it is merged. Its tokens are in the lanes whose bits are set
- * in `live`, from left to right, with a guard before and behind them. The rank of a lane is that of
- * the merge of its token with the next one: the id that this makes, or NO_RANK. */
+/* A piece of at most LANES - 2 bytes or characters while it is merged. Its tokens are in the lanes
+ * whose bits are set in `live`, from left to right, with a guard before and behind them. The rank of
+ * a lane is that of the merge of its token with the next one: the id that this makes, or NO_RANK. */
 typedef struct {
     uint32_t ids[LANES];
     uint32_t ranks[LANES];
