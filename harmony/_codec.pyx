@@ -49,8 +49,7 @@ cdef extern from "Python.h":
     Py_ssize_t PyUnicode_GET_LENGTH(object text)
 
 cdef extern from "Python.h":
-    # Takes over the reference; Cython's own declaration would add one.
-    void set_item "PyList_SET_ITEM" (PyObject* items, Py_ssize_t at, PyObject* value)
+    PyObject** list_items "PySequence_Fast_ITEMS" (PyObject* items)
     void set_size "Py_SET_SIZE" (PyObject* items, Py_ssize_t size)
     int signal_raised "PyErr_CheckSignals" () noexcept
     # As a plain pointer, since the bytes are made shorter afterwards.
@@ -59,8 +58,7 @@ cdef extern from "Python.h":
 
 cdef extern from "_ints.h":
     int prepare_ints() except -1
-    # A new reference.
-    PyObject* int_of(uint32_t token) except NULL
+    int fill_with_ints(PyObject** items, const uint32_t* ids, Py_ssize_t n) except -1
     int64_t small_value(PyObject* value) noexcept
 
 cdef extern from "_arrays.h":
@@ -79,8 +77,8 @@ cdef enum:
     STACK_IDS = 512
     # Texts of more bytes than this are encoded without the interpreter lock.
     RELEASE_LOCK_ABOVE = 16384
-    # Ids put into a list between two moments in which other threads may run: a power of two. Such
-    # a moment takes longer than 10,000 ids do.
+    # Ids put into a list between two moments in which other threads may run. Such a moment takes
+    # longer than 10,000 ids do.
     IDS_BETWEEN_TURNS = 1 << 15
     # Most texts have more bytes for each id.
     BYTES_PER_ID = 3
@@ -94,19 +92,24 @@ cdef list list_of(const uint32_t* ids, Py_ssize_t n_ids):
     """A list of ints. The same int object stands for the same id every time: making a new one
     costs several times as much as one more reference."""
     cdef list result = PyList_New(n_ids)
-    cdef Py_ssize_t i
+    cdef PyObject** items = list_items(<PyObject*>result)
+    cdef Py_ssize_t done = 0
+    cdef Py_ssize_t n
     # Other threads get their turn now and then. The garbage collector would show them the list,
     # which has holes until it is full.
     PyObject_GC_UnTrack(<PyObject*>result)
-    for i in range(n_ids):
-        if i & (IDS_BETWEEN_TURNS - 1) == 0 and i:
-            with nogil:
-                step_aside()
-            if signal_raised():
-                set_size(<PyObject*>result, i)
-                PyObject_GC_Track(<PyObject*>result)
-                raise_status(INTERRUPTED)
-        set_item(<PyObject*>result, i, int_of(ids[i]))
+    while True:
+        n = min(n_ids - done, IDS_BETWEEN_TURNS)
+        fill_with_ints(items + done, ids + done, n)
+        done += n
+        if done == n_ids:
+            break
+        with nogil:
+            step_aside()
+        if signal_raised():
+            set_size(<PyObject*>result, done)
+            PyObject_GC_Track(<PyObject*>result)
+            raise_status(INTERRUPTED)
     PyObject_GC_Track(<PyObject*>result)
     return result
 

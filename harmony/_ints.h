@@ -82,6 +82,37 @@ static inline PyObject *int_of(uint32_t token) {
     return value;
 }
 
+enum { INTS_AT_ONCE = 8 };
+
+/* New references to the ints of `n` ids; -1 with an exception set, and NULL in the place of those that are
+ * missing, if there were NULLs before. */
+static int fill_with_ints(PyObject **items, const uint32_t *ids, Py_ssize_t n) {
+    Py_ssize_t i = 0;
+    while (i < n) {
+        for (; n - i >= INTS_AT_ONCE; i += INTS_AT_ONCE) {
+            const uint32_t *eight = ids + i;
+            uint32_t places[INTS_AT_ONCE], all_ids = 0, is_missing = 0;
+            for (int k = 0; k < INTS_AT_ONCE; k++) all_ids |= eight[k];
+            if (all_ids >= SHARED_INTS) break;
+            for (int k = 0; k < INTS_AT_ONCE; k++) {
+                places[k] = int_places[eight[k]];
+                is_missing |= places[k] - 1;    /* the highest bit, of 0 only */
+            }
+            if (is_missing >> 31) break;
+            for (int k = 0; k < INTS_AT_ONCE; k++) {
+                items[i + k] = int_at(places[k]);
+#if !INTS_ARE_IMMORTAL
+                Py_INCREF(items[i + k]);
+#endif
+            }
+        }
+        for (Py_ssize_t stop = n - i < INTS_AT_ONCE ? n : i + INTS_AT_ONCE; i < stop; i++) {
+            if (!(items[i] = int_of(ids[i]))) return -1;
+        }
+    }
+    return 0;
+}
+
 /* The value of an int of at most one digit (30 bits) that is not negative; -1: it is none. */
 static inline int64_t small_value(PyObject *value) {
     if (!PyLong_CheckExact(value)) return -1;
