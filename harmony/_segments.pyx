@@ -312,7 +312,7 @@ cdef inline uint64_t piece_starts(
     cdef uint64_t other = window.other
     cdef uint64_t white = window.space | window.blank | window.newline
     cdef uint64_t word_start = letter & ~(letter << 1)
-    cdef uint64_t starts, absorbed, prefix, newline_ends, number, third
+    cdef uint64_t starts, absorbed, prefix, newline_ends, tails, number, third
     # Upper case after lower case starts a word, whatever is before.
     starts = window.upper & ~window.inside & (window.lower << 1)
 
@@ -335,15 +335,22 @@ cdef inline uint64_t piece_starts(
     number = window.number
     third = number & ~(number << 1)
     number &= (number << 1) & (number << 2)
+    starts |= third
+    third = third << 3 & number
     while third:
         starts |= third
         third = third << 3 & number
 
     # \s*[\r\n]+: up to the last newline of a run of white space; what follows is another piece.
     starts |= white & ~(white << 1)
+    # What is not white space starts a piece behind a newline anyway.
     newline_ends = window.newline & ~absorbed
-    if newline_ends:
-        starts |= last_newlines(newline_ends, white) << 1
+    tails = newline_ends << 1 & (window.space | window.blank)
+    if tails:
+        # The sum carries through what follows the newlines. Does that end at another newline?
+        if (window.space | window.blank) + tails & newline_ends:
+            tails = last_newlines(newline_ends, white) << 1
+        starts |= tails
     # \s+(?!\S): white space before anything else leaves its last character to that, newlines
     # excepted. Past the end of the text no class is set.
     prefix = (letter | window.number | window.other) >> 1 & (window.space | window.blank)
