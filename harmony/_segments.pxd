@@ -4,8 +4,6 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 cdef enum:
     # Room for ends that `next_segment_ends` needs at least: for those of one window, and slack.
     ENDS_PER_WINDOW = 64 + 16
-    # log2 of the number of bits in a cut filter; rank_tables.py makes it of the same size.
-    CUT_BITS = 18
 
 cdef extern from "_tier.h" nogil:
     enum:
@@ -22,6 +20,7 @@ cdef extern from "_tier.h" nogil:
         LANES_AT_ONCE
         ID_BITS
         LOWEST_REGION
+        CUT_BITS
     ctypedef struct ByteMasks:
         uint64_t upper, lower, number, space, blank, newline, wide, slash, apostrophe
     ctypedef struct LetterMasks:
@@ -50,6 +49,8 @@ cdef extern from "_tier.h" nogil:
     ctypedef struct Tier:
         void classify_bytes(const uint8_t* bytes, ByteMasks* masks) noexcept nogil
         uint64_t find_cjk(const uint8_t* bytes) noexcept nogil
+        uint64_t find_cuts(
+            const uint64_t* cut_filter, const uint8_t* bytes, uint64_t candidates) noexcept nogil
         void find_letters(const uint8_t* bytes, LetterMasks* letters) noexcept nogil
         size_t write_ends(uint64_t bits, Py_ssize_t base, Py_ssize_t* ends) noexcept nogil
         void make_keys(

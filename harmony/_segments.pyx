@@ -49,8 +49,6 @@ cdef extern from "_simd.h" nogil:
     int lowest_bit(uint64_t bits) noexcept
     int highest_bit(uint64_t bits) noexcept
     uint8_t byte_at(const uint8_t* values, size_t index, size_t length) noexcept
-    uint64_t load_u64(const uint8_t* bytes) noexcept
-    uint64_t u64_at(const uint64_t* values, size_t index, size_t length) noexcept
     void check_index(size_t index, size_t length, const char* what) noexcept
     void count_steps(size_t n) noexcept
     uint64_t steps_counted() noexcept
@@ -59,10 +57,8 @@ cdef extern from "_simd.h" nogil:
 cdef extern from *:
     """
     #define ALL_BITS 0xFFFFFFFFFFFFFFFFull
-    #define CUT_MULTIPLIER 0x9E3779B97F4A7C15ull
     """
     const uint64_t ALL_BITS
-    const uint64_t CUT_MULTIPLIER
 
 cdef enum:
     WINDOW = 64
@@ -78,6 +74,8 @@ cdef enum:
     CERTAIN_IN_ASCII = 60
     # The same when characters of up to four bytes follow.
     CERTAIN = 55
+    # Characters of any width that begin before this place end in the window.
+    COMPLETE = 61
 
 TIERS = {"scalar": TIER_SCALAR, "portable": TIER_PORTABLE, "avx2": TIER_AVX2,
          "avx512": TIER_AVX512}
@@ -156,7 +154,6 @@ cdef inline void add_wide(
     cdef uint64_t marks = 0
     # First bytes of characters of each group.
     cdef uint64_t groups[8]
-    cdef uint64_t key
     cdef uint32_t code_point
     cdef int at
     cdef Py_ssize_t width
@@ -169,17 +166,16 @@ cdef inline void add_wide(
     wide &= ~window.caseless
     if wide:
         wide &= ~add_letters(window, bytes, n_bytes)
+    if not ends_here:
+        window.n_known = COMPLETE
+        wide &= ALL_BITS >> (WINDOW - COMPLETE)
     while wide:
         count_steps(1)
         at = lowest_bit(wide)
         lead = <uint64_t>1 << at
         char_class = decode_wide(bytes, n_bytes, at, &width, &code_point)
         if width == 1:
-            # Cut off by the end of the window, or no UTF-8: the latter is for the scanner.
-            if not ends_here and n_bytes - at < 4:
-                window.n_known = at
-                break
-            window.doubt |= lead
+            window.doubt |= lead        # no UTF-8: for the scanner
         here = (lead << width) - lead
         wide &= ~here
         window.inside |= here ^ lead
@@ -213,15 +209,8 @@ cdef inline void add_wide(
     for at in range(CJK, NEVER_SECOND):
         candidates |= groups[at] & groups[at] << 3
     candidates &= ~groups[NEVER_SECOND]
-    while candidates:
-        count_steps(1)
-        at = lowest_bit(candidates)
-        lead = candidates & -candidates
-        candidates ^= lead
-        # Two characters of three bytes: 6 bytes, as the key of the pair in rank_tables.py.
-        key = (load_u64(bytes + at - 3) << 16) * CUT_MULTIPLIER >> (64 - CUT_BITS)
-        if not u64_at(cut_filter, key >> 6, 1 << (CUT_BITS - 6)) >> (key & 63) & 1:
-            window.cuts |= lead
+    if candidates:
+        window.cuts = tier.find_cuts(cut_filter, bytes, candidates)
 
 
 cdef inline void classify_ascii(

@@ -63,6 +63,19 @@ static uint64_t find_cjk_portable(const uint8_t *bytes) {
     return 0;       /* all are looked up one by one */
 }
 
+static uint64_t find_cuts_portable(const uint64_t *cut_filter, const uint8_t *bytes,
+                                   uint64_t candidates) {
+    uint64_t cuts = 0;
+    for (uint64_t rest = candidates; rest; rest &= rest - 1) {
+        int at = lowest_bit(rest);
+        /* Two characters: 6 bytes, as the key of the pair in rank_tables.py. */
+        uint64_t bit = (load_u64(bytes + at - 3) << 16) * MULTIPLIER_1 >> (64 - CUT_BITS);
+        uint64_t word = u64_at(cut_filter, bit >> 6, 1 << (CUT_BITS - 6));
+        cuts |= (~(word >> (bit & 63)) & 1) << at;
+    }
+    return cuts;
+}
+
 /* All letters of two bytes, in tables of 64 bytes: by the kind of letter and two bits of the first
  * byte, at the last six bits of the second one, a bit for each of eight first bytes. */
 enum { LETTERS_UPPER, LETTERS_LOWER, LETTERS_CASELESS, LETTER_KINDS };
@@ -222,7 +235,7 @@ UTF8_OF_PORTABLE(utf8_of_ucs2_portable, uint16_t)
 UTF8_OF_PORTABLE(utf8_of_ucs4_portable, uint32_t)
 
 static const Tier portable_tier = {
-    classify_portable, find_cjk_portable, find_letters_portable,
+    classify_portable, find_cjk_portable, find_cuts_portable, find_letters_portable,
     write_ends_portable, make_keys_portable, look_up_portable, write_ids_portable,
     find_first_merges_portable, find_late_portable, find_places_portable,
     find_merges_portable, skip_to_pair_portable,
@@ -736,7 +749,7 @@ AVX2 static uint8_t *utf8_of_ucs4_avx2(const uint32_t *text, size_t n, uint8_t *
 }
 
 static const Tier avx2_tier = {
-    classify_avx2, find_cjk_avx2, find_letters_avx2,
+    classify_avx2, find_cjk_avx2, find_cuts_portable, find_letters_avx2,
     write_ends_avx2, make_keys_avx2, look_up_avx2, write_ids_avx2,
     find_first_merges_avx2, find_late_avx2, find_places_avx2, find_merges_avx2, skip_to_pair_avx2,
     utf8_of_latin1_avx2, utf8_of_ucs2_avx2, utf8_of_ucs4_avx2,
@@ -772,6 +785,36 @@ AVX512 static uint64_t find_cjk_avx512(const uint8_t *bytes) {
 #undef IN
 }
 
+#define BYTES_8(first) \
+    7 + first, 6 + first, 5 + first, 4 + first, 3 + first, 2 + first, 1 + first, first
+#define BYTES_64 BYTES_8(56), BYTES_8(48), BYTES_8(40), BYTES_8(32), BYTES_8(24), BYTES_8(16), \
+    BYTES_8(8), BYTES_8(0)
+
+AVX512 static uint64_t find_cuts_avx512(const uint64_t *cut_filter, const uint8_t *bytes,
+                                        uint64_t candidates) {
+    /* Of each of eight candidates: its place, in all bytes of a lane; from there, that of each byte of the
+     * two characters, which are the upper six bytes of their key. */
+    const __m512i in_all = _mm512_set_epi64(
+        0x0707070707070707, 0x0606060606060606, 0x0505050505050505, 0x0404040404040404,
+        0x0303030303030303, 0x0202020202020202, 0x0101010101010101, 0);
+    const __m512i around = _mm512_set1_epi64(0x020100FFFEFD0000);
+    const __m512i multiplier = _mm512_set1_epi64((long long)MULTIPLIER_1);
+    __m512i text = _mm512_loadu_si512(bytes);
+    __m512i places = _mm512_maskz_compress_epi8(candidates, _mm512_set_epi8(BYTES_64));
+    unsigned n = (unsigned)_mm_popcnt_u64(candidates);
+    uint64_t cuts = 0;
+    for (unsigned done = 0; done < n; done += 8) {
+        __m512i at = _mm512_add_epi8(_mm512_permutexvar_epi8(in_all, places), around);
+        __m512i keys = _mm512_maskz_permutexvar_epi8(0xFCFCFCFCFCFCFCFC, at, text);
+        __m512i bits = _mm512_srli_epi64(_mm512_mullo_epi64(keys, multiplier), 64 - CUT_BITS);
+        __m512i words = _mm512_i64gather_epi64(_mm512_srli_epi64(bits, 6), cut_filter, 8);
+        __m512i shifted = _mm512_srlv_epi64(words, _mm512_and_si512(bits, _mm512_set1_epi64(63)));
+        cuts |= (uint64_t)_mm512_testn_epi64_mask(shifted, _mm512_set1_epi64(1)) << done;
+        places = _mm512_alignr_epi64(places, places, 1);
+    }
+    return _pdep_u64(cuts, candidates);
+}
+
 AVX512 static void find_letters_avx512(const uint8_t *bytes, LetterMasks *letters) {
     __m512i firsts = _mm512_loadu_si512(bytes);
     __m512i seconds = _mm512_loadu_si512(bytes + 1);
@@ -798,14 +841,9 @@ AVX512 static void find_letters_avx512(const uint8_t *bytes, LetterMasks *letter
 #undef FIND
 }
 
-#define BYTES_8(first) \
-    7 + first, 6 + first, 5 + first, 4 + first, 3 + first, 2 + first, 1 + first, first
-
 AVX512 static size_t write_ends_avx512(uint64_t bits, ptrdiff_t base, ptrdiff_t *ends) {
-    const __m512i numbers = _mm512_set_epi8(BYTES_8(56), BYTES_8(48), BYTES_8(40), BYTES_8(32),
-                                            BYTES_8(24), BYTES_8(16), BYTES_8(8), BYTES_8(0));
     size_t n = _mm_popcnt_u64(bits);
-    __m512i positions = _mm512_maskz_compress_epi8(bits, numbers);
+    __m512i positions = _mm512_maskz_compress_epi8(bits, _mm512_set_epi8(BYTES_64));
     __m512i base_8 = _mm512_set1_epi64(base);
     size_t done = 0;
     /* 16 at once, as most windows have no more. */
@@ -972,7 +1010,7 @@ AVX512 static uint8_t *utf8_of_ucs4_avx512(const uint32_t *text, size_t n, uint8
 }
 
 static const Tier avx512_tier = {
-    classify_avx512, find_cjk_avx512, find_letters_avx512,
+    classify_avx512, find_cjk_avx512, find_cuts_avx512, find_letters_avx512,
     write_ends_avx512, make_keys_avx512, look_up_avx2, write_ids_avx512,
     find_first_merges_avx2, find_late_avx2, find_places_avx512, find_merges_avx2,
     skip_to_pair_avx2,

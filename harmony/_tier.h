@@ -79,6 +79,11 @@ static inline int are_equal_to_32(const uint8_t *a, const uint8_t *b, size_t n) 
     return (first | (load_u64(a) ^ load_u64(b)) | (load_u64(a + 8) ^ load_u64(b + 8))) == 0;
 }
 
+/* --- where a piece may be cut --- */
+
+/* log2 of the bits of a cut filter, one for each hash of two characters: as in rank_tables.py. */
+enum { CUT_BITS = 18 };
+
 /* --- how much is done at once --- */
 
 enum {
@@ -169,6 +174,10 @@ typedef struct {
     /* Of 64 bytes, the first bytes of most Chinese, Japanese and Korean letters (three bytes each,
      * none of them has a case). Bytes 62 and 63 count as such without a look at what follows. */
     uint64_t (*find_cjk)(const uint8_t *bytes);
+
+    /* Of these first bytes of characters of three bytes, behind others of three, those before which a
+     * piece may be cut: no token holds the border. */
+    uint64_t (*find_cuts)(const uint64_t *cut_filter, const uint8_t *bytes, uint64_t candidates);
 
     /* Of 64 bytes, the first bytes of letters of two bytes: at least of the commonest, Cyrillic,
      * Greek, those of Latin-1, Hebrew, Arabic. One more byte may be read; for the last one no answer

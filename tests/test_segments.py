@@ -175,6 +175,16 @@ def test_cuts_only_add_ends(tier, cut_filter):
     assert (n_cuts > 0) == (tier != "scalar")
 
 
+@pytest.mark.parametrize("vector_tier", TIERS[2:])
+def test_every_tier_cuts_in_the_same_places(vector_tier, cut_filter):
+    for text in cut_texts():
+        ends = []
+        for name in ("portable", vector_tier):
+            with working(name):
+                ends.append(segment_ends(text.encode(), cut_filter).tolist())
+        assert ends[0] == ends[1]
+
+
 def test_cuts_change_no_id(base_tokenizer):
     for text in cut_texts():
         with_cuts = base_tokenizer.encode_ordinary(text)
