@@ -65,7 +65,7 @@ cdef enum:
     # What the next step needs is asked for in each step, and waited for less the more there are.
     MISSED_AT_ONCE = 256
     RECORD_BITS = 15                # 32,768 records of 16 bytes
-    SPELLING_PLACES = 21000         # of eight words of 8 bytes; both caches take 1.9 MB
+    SPELLING_PLACES = 20800         # of eight words of 8 bytes; both caches take 1.9 MB
     SPELLED_BYTES = 48              # of the longest segment that is kept as a spelling
     WORD_IDS = 3                    # in a word of a spelling
     SPELLED_IDS = 2 * WORD_IDS
@@ -102,9 +102,10 @@ cdef struct Context:
     Record* records
     Spellings* spellings            # n_places of them, each in one line of the processor's caches
     void* spellings_memory
+    uint8_t* used                   # of each place, the words in use: see `word_to_go`
     int record_shift
     uint64_t n_places
-    uint32_t turn                   # which of the words of a full place is next to go
+    uint32_t turn                   # which of the words of a place is next to go if all are in use
     Py_ssize_t borders[1 + SEGMENTS_AT_ONCE + SLACK]    # of segments, with the first one's start
     Keys keys
     uint64_t values[SEGMENTS_AT_ONCE + SLACK]
@@ -299,10 +300,23 @@ cdef bint read_words(
     return missed.n_ids != 0
 
 
-cdef inline bint read_spelling(const Tables* t, Missed* missed) noexcept nogil:
+cdef inline void mark_used(
+    Context* c, const Spellings* place, uint32_t i, uint32_t n_words,
+) noexcept nogil:
+    """A spelling of so many words, which begins with word i, was written or found."""
+    c.used[place - c.spellings] |= <uint8_t>(((1 << n_words) - 1) << i)
+
+
+cdef inline uint32_t words_of(uint32_t n_ids) noexcept nogil:
+    """How many words a spelling of so many ids takes."""
+    return 1 + (n_ids > WORD_IDS)
+
+
+cdef inline bint read_spelling(const Tables* t, Context* c, Missed* missed) noexcept nogil:
     """Whether the cache has the ids of this segment; they are then in `missed`."""
     cdef const uint64_t* words = missed.spellings.words
     cdef uint32_t found = missed.found
+    cdef bint is_own
     cdef uint64_t word, more
     cdef int i
     while found:
@@ -310,14 +324,16 @@ cdef inline bint read_spelling(const Tables* t, Missed* missed) noexcept nogil:
         found &= found - 1
         word = ~words[i]
         more = ~<uint64_t>0
+        is_own = False
         if word >> 32 & CONTINUES:
             check_index(i + 1, SPELLINGS_AT_PLACE, "a place of spellings")
             more = ~words[i + 1]
             if more >> 32 & TAG != TAG:
                 continue            # the rest of it is gone
-        elif missed.n_readable >= missed.n_bytes + TOKEN_BYTES and read_word(t, missed, word):
-            return True
-        if read_words(t, missed, word, more):
+        elif missed.n_readable >= missed.n_bytes + TOKEN_BYTES:
+            is_own = read_word(t, missed, word)
+        if is_own or read_words(t, missed, word, more):
+            mark_used(c, missed.spellings, i, words_of(missed.n_ids))
             return True
     return False
 
@@ -336,13 +352,37 @@ cdef inline void prefetch_tokens(const Tables* t, Missed* missed) noexcept nogil
         word >>= RECORD_ID_BITS
 
 
+cdef inline uint32_t unused(
+    const Context* c, const Spellings* place, uint32_t n_words,
+) noexcept nogil:
+    """Where in a place so many words in a row are not in use, a bit for each."""
+    cdef uint32_t words = ~<uint32_t>c.used[place - c.spellings] & ((1 << SPELLINGS_AT_PLACE) - 1)
+    return words & words >> 1 if n_words == 2 else words
+
+
+cdef inline uint32_t word_to_go(
+    Context* c, const Spellings* place, uint32_t n_words,
+) noexcept nogil:
+    """The first of so many words of a full place that others take the place of: words that are not
+    in use. In use is what was written or found, until there is nothing else in its place: then all
+    are no more, but one of them has to go, which says nothing about it. They take turns, as of text
+    that is seen again and again and is a little too much, nothing would be left if the oldest one
+    went."""
+    cdef uint32_t words = unused(c, place, n_words)
+    if not words:
+        c.used[place - c.spellings] = 0
+        c.turn += 1
+        return c.turn % (SPELLINGS_AT_PLACE + 1 - n_words)
+    return lowest_bit(words)
+
+
 cdef inline void write_spelling(Context* c, const Missed* missed) noexcept nogil:
     """Keep the ids of a segment where there is room, or else in the place of any others."""
     cdef Spellings* place = first_place(c, missed.hash)
     cdef Spellings* second = second_place(c, missed.hash)
     cdef uint64_t tag = missed.hash & TAG
     cdef uint64_t new[2]
-    cdef uint32_t n_words = 1 + (missed.n_ids > WORD_IDS)
+    cdef uint32_t n_words = words_of(missed.n_ids)
     cdef size_t i
     new[0] = new[1] = (<uint64_t>1 << WORD_ID_BITS) - 1
     for i in range(missed.n_ids):
@@ -351,19 +391,18 @@ cdef inline void write_spelling(Context* c, const Missed* missed) noexcept nogil
     if n_words == 2:
         tag |= CONTINUES
     # Where the first place has its tag, nobody looks at the second.
-    if not has_room(place, n_words) and has_room(second, n_words) and not find_words(
-            place, <uint32_t>missed.hash, TAG):
-        place = second
+    if not has_room(place, n_words) and not find_words(place, <uint32_t>missed.hash, TAG):
+        if has_room(second, n_words) or (
+                not unused(c, place, n_words) and unused(c, second, n_words)):
+            place = second
     if has_room(place, n_words):
         i = lowest_bit(find_words(place, NO_SPELLING, NO_SPELLING))
     else:
-        # Not that which has been there for the longest time: of text that is seen again and again
-        # and is a little too much, nothing would be left when it comes.
-        c.turn += 1
-        i = c.turn % (SPELLINGS_AT_PLACE + 1 - n_words)
+        i = word_to_go(c, place, n_words)
     place.words[i] = ~(new[0] | tag << 32)
     if n_words == 2:
         place.words[i + 1] = ~(new[1] | <uint64_t>TAG << 32)
+    mark_used(c, place, i, n_words)
 
 
 cdef inline void remember(Context* c, const Key* key, uint64_t value) noexcept nogil:
@@ -483,7 +522,7 @@ cdef Status resolve(
         if missed.n_bytes > max(<size_t>LONG_SEGMENT, t.longest):
             missed.n_ids = NO_ID
             continue
-        if missed.spellings and read_spelling(t, missed):
+        if missed.spellings and read_spelling(t, c, missed):
             settle(t, c, missed, False)
             continue
         if t.longest_short < missed.n_bytes <= t.longest:
@@ -633,7 +672,8 @@ cdef Context* new_context() noexcept:
         return NULL
     c.records = <Record*>calloc(<size_t>1 << record_bits, sizeof(Record))
     c.spellings_memory = calloc(n_places + 1, sizeof(Spellings))
-    if not c.records or not c.spellings_memory:
+    c.used = <uint8_t*>calloc(n_places, 1)
+    if not c.records or not c.spellings_memory or not c.used:
         delete_context(c)
         return NULL
     c.spellings = <Spellings*>((<uintptr_t>c.spellings_memory + LINE_BYTES - 1) & -LINE_BYTES)
@@ -647,6 +687,7 @@ cdef Context* new_context() noexcept:
 cdef void delete_context(Context* c) noexcept:
     free(c.records)
     free(c.spellings_memory)
+    free(c.used)
     free(c.more_ids.ids)
     free(c)
 
@@ -689,7 +730,7 @@ cdef class Contexts:
 def context_bytes():
     """Memory that the caches and the scratch of one call may take, in bytes."""
     return (sizeof(Context) + (sizeof(Record) << record_bits)
-            + (n_places + 1) * sizeof(Spellings))
+            + (n_places + 1) * sizeof(Spellings) + n_places)
 
 
 CACHES = {"": (RECORD_BITS, SPELLING_PLACES, True), "tiny": (1, 1, True), "off": (1, 1, False)}

@@ -32,6 +32,11 @@ MANY_STEPS = 150_000_000
 def steps(tokenizer, text: str) -> int:
     # Caches that know half of the text, or as much of it as they can hold, would hide what it takes.
     _encode.use_caches("")
+    return more_steps(tokenizer, text)
+
+
+def more_steps(tokenizer, text: str) -> int:
+    """With what the caches have of the calls before."""
     _bpe.reset_steps()
     tokenizer.count_tokens(text)
     return _bpe.steps()
@@ -65,17 +70,27 @@ def test_anything_repeated(tokenizer, unit):
     assert_linear(tokenizer, unit.__mul__, few, 4 * few)
 
 
+def many_words(seed):
+    """A text of distinct words that fill two thirds of the cache of spellings."""
+    rng = random.Random(seed)
+    syllables = [first + second for first in "bdfgklmnprstvz" for second in "aeiou"]
+    return " ".join(sorted({"".join(rng.choices(syllables, k=4)) for _ in range(100_000)}))
+
+
 def test_words_seen_before(tokenizer):
     """Two thirds of the cache of spellings can be filled, wherever hashes lead: next to nothing is
     merged again."""
-    rng = random.Random(61)
-    syllables = [first + second for first in "bdfgklmnprstvz" for second in "aeiou"]
-    words = {"".join(rng.choices(syllables, k=4)) for _ in range(100_000)}
-    text = " ".join(sorted(words))
+    text = many_words(61)
     first = steps(tokenizer, text)
-    _bpe.reset_steps()
-    tokenizer.count_tokens(text)
-    assert _bpe.steps() < first / 15
+    assert more_steps(tokenizer, text) < first / 15
+
+
+def test_words_seen_before_after_others(tokenizer):
+    """What is not used any more goes first, so that others do not throw each other out for long."""
+    steps(tokenizer, many_words(62))
+    text = many_words(63)
+    each_time = [more_steps(tokenizer, text) for _ in range(4)]
+    assert each_time[3] < each_time[0] / 10
 
 
 @pytest.mark.parametrize(
