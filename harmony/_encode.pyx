@@ -64,6 +64,9 @@ cdef extern from "_memory.h" nogil:
 cdef enum:
     # What the next step needs is asked for in each step, and waited for less the more there are.
     MISSED_AT_ONCE = 256
+    # Of so few, spellings are asked for together with tokens, needed or not: to wait twice would
+    # take longer than all the rest.
+    FEW_MISSED = 16
     RECORD_BITS = 15                # 32,768 records of 16 bytes
     SPELLING_PLACES = 20800         # of eight words of 8 bytes; both caches take 1.9 MB
     SPELLED_BYTES = 48              # of the longest segment that is kept as a spelling
@@ -168,7 +171,8 @@ cdef inline void ask_for_spellings(const Tables* t, Context* c, Missed* missed) 
 cdef void describe_missed(
     const Tables* t, Context* c, const Text* text, size_t n_missed, size_t* n_short, size_t* n_open,
 ) noexcept nogil:
-    """Fill `c.missed`, and put each of them on one of two lists."""
+    """Fill `c.missed`, put each of them on one of two lists, and ask for what they are looked up
+    in first."""
     cdef Missed* missed
     cdef uint32_t i, k
     cdef bint is_short
@@ -182,6 +186,8 @@ cdef void describe_missed(
         missed.n_readable = text.n_bytes - c.borders[k]
         make_careful_key(text.bytes, text.n_bytes, c.borders[k], missed.n_bytes, &missed.key)
         prefetch(pilot_of(&t.short_region, t.short_pilots, missed.key.hash))
+        if n_missed <= FEW_MISSED:
+            ask_for_spellings(t, c, missed)
         # How long they are is hard to guess: no branch depends on it.
         is_short = missed.n_bytes <= t.longest_short
         c.short_ones[n_short[0]] = i
@@ -491,6 +497,7 @@ cdef Status resolve(
     cdef uint64_t value
     cdef uint32_t token
     cdef size_t i
+    cdef bint are_asked_for = n_short + n_open <= FEW_MISSED
     for i in range(n_short):
         missed = &c.missed[c.short_ones[i]]
         missed.place = place_of_short(t, &missed.key)
@@ -503,8 +510,9 @@ cdef Status resolve(
         remember(c, &missed.key, value)
         c.open[n_open] = c.short_ones[i]
         n_open += value == 0
-    for i in range(n_open):
-        ask_for_spellings(t, c, &c.missed[c.open[i]])
+    if not are_asked_for:
+        for i in range(n_open):
+            ask_for_spellings(t, c, &c.missed[c.open[i]])
     for i in range(n_open):
         missed = &c.missed[c.open[i]]
         if missed.spellings:
