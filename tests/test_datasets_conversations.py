@@ -175,6 +175,29 @@ def test_which_dialect_a_row_is_written_in(tmp_path, encoding, rows):
     check(encode_dataset(path, tmp_path / "out", conversations="auto"), encoding, mixed)
 
 
+@pytest.mark.parametrize("kind", ["a.jsonl", "a.parquet"])
+def test_data_of_gpt_oss(tmp_path, encoding, kind):
+    """As the chat template of gpt-oss takes it: reasoning is called thinking, null in others."""
+    row = {
+        "messages": [
+            {"role": "system", "content": "Think in French.", "thinking": None},
+            {"role": "user", "content": "2 + 2?", "thinking": None},
+            {"role": "assistant", "content": "4", "thinking": "Facile."},
+        ]
+    }
+    path = tmp_path / kind
+    if kind == "a.jsonl":
+        path.write_text(json.dumps(row))
+    else:
+        pq.write_table(pa.Table.from_pylist([row]), path)
+    keep = RenderConversationConfig(analysis_policy="keep")
+    (got,) = encode_dataset(path, tmp_path / "out", conversations="auto", config=keep)
+    assert encoding.decode(got["ids"][got["loss_mask"]]) == (
+        "<|channel|>analysis<|message|>Facile.<|end|>"
+        "<|start|>assistant<|channel|>final<|message|>4<|return|>"
+    )
+
+
 # Packing
 
 

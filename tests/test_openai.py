@@ -150,13 +150,22 @@ RESPONSES_BY_HAND = {
 }
 
 
-@pytest.mark.parametrize("reasoning", ["reasoning", "reasoning_content"])
+@pytest.mark.parametrize("reasoning", ["reasoning", "reasoning_content", "thinking"])
 @pytest.mark.parametrize("role", ["system", "developer"])
 def test_a_chat_is_the_messages_built_by_hand(encoding, role, reasoning):
     conversation = conversation_from_chat(**chat_by_hand(role, reasoning))
     by_hand = Conversation.from_messages(BY_HAND)
     assert conversation == by_hand
     assert ids_of(encoding, conversation) == ids_of(encoding, by_hand)
+
+
+def test_reasoning_under_several_names_is_one_reasoning():
+    names = ("reasoning", "reasoning_content", "thinking")
+    said = {"role": "assistant", **dict.fromkeys(names, "Hm."), "content": "hi"}
+    conversation = conversation_from_chat([said])
+    assert [m.channel for m in conversation] == [None, "analysis", "final"]
+    with pytest.raises(harmony.ConversionError, match="reasoning, thinking are names of one"):
+        conversation_from_chat([{"role": "assistant", "reasoning": "Hm.", "thinking": "Well."}])
 
 
 def test_responses_are_the_messages_built_by_hand(encoding):
@@ -360,6 +369,9 @@ BAD_CHATS = [
     ("messages[0]", {"messages": [{**USER, "name": "a b"}]}),
     ("messages[0].reasoning", {"messages": [{"role": "assistant", "reasoning": 5}]}),
     ("messages[0]", {"messages": [{"role": "assistant", "reasoning": "a", "reasoning_content": "b"}]}),
+    ("messages[0]", {"messages": [{"role": "assistant", "reasoning": "a", "thinking": "b"}]}),
+    ("messages[0]", {"messages": [{"role": "assistant", "reasoning_content": "a", "reasoning": "a", "thinking": "b"}]}),
+    ("messages[0].thinking", {"messages": [{"role": "assistant", "thinking": 5}]}),
     ("messages[0].phase", {"messages": [{"role": "assistant", "content": "a", "phase": "full"}]}),
     ("messages[0].function_call", {"messages": [{"role": "assistant", "function_call": {}}]}),
     ("messages[0].tool_calls[0].id", {"messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]}]}),

@@ -43,8 +43,8 @@ def conversation_from_chat(
     It begins with a system message: `system`, or SystemContent.new(), with `reasoning_effort`
     ("low", "medium", "high") if that is given. Messages of the roles system and developer are the
     developer's instructions; the first message declares `tools` and `response_format`. Assistant
-    messages may hold `reasoning` (or `reasoning_content`), `content` and `tool_calls`; a tool's
-    result finds its call by `tool_call_id`.
+    messages may hold `reasoning` (or `reasoning_content`, or `thinking`), `content` and
+    `tool_calls`; a tool's result finds its call by `tool_call_id`.
 
     Raises ConversionError, which names the path, for what cannot be expressed: unknown roles and
     parts, images, results without a call, arguments that are not JSON.
@@ -122,13 +122,14 @@ def _read_assistant(dialogue: Dialogue, message: Field) -> None:
 
 
 def _reasoning(message: Field) -> str:
-    texts = [field.text() for key in _REASONING if (field := message.get(key)) is not None]
-    if len(texts) == 2 and texts[0] != texts[1]:
-        message.fail("reasoning and reasoning_content are both there, and differ")
-    return texts[0] if texts else ""
+    texts = {key: field.text() for key in _REASONING if (field := message.get(key)) is not None}
+    if len(set(texts.values())) > 1:
+        message.fail(f"{', '.join(texts)} are names of one thing, and differ")
+    return next(iter(texts.values()), "")
 
 
-_REASONING = ("reasoning", "reasoning_content")
+# Its name with servers now, with those before, and in the chat template and data of gpt-oss.
+_REASONING = ("reasoning", "reasoning_content", "thinking")
 _READERS = {
     "system": _read_instructions,
     "developer": _read_instructions,
