@@ -175,11 +175,13 @@ class Conversations:
         rendered = []
         for row, content in _rows_of(chunk):
             try:
-                conversation = self._read(_object_in(content))
+                conversation, not_trained_on = self._read(_object_in(content))
                 one = self._encoding.render_annotated(
                     conversation, config=self._config, for_training=True
                 )
-                rendered.append((one.ids, one.loss_mask(self._train_on)))
+                mask = one.loss_mask(self._train_on)
+                mask[np.isin(one.message_index, not_trained_on)] = False
+                rendered.append((one.ids, mask))
             except _CONVERSATION_ERRORS as error:
                 rejects.append(_reject(chunk, row, error, content))
         ids = [np.empty(0, np.uint32), *(ids for ids, _ in rendered)]
@@ -303,25 +305,27 @@ def _shown(value: Any) -> str:
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
-# One object of a row -> a conversation.
+# One object of a row -> a conversation, and the indices of its messages that are not trained on.
 
 
-def _harmony(row: dict[str, Any]) -> Conversation:
+def _harmony(row: dict[str, Any]) -> tuple[Conversation, list[int]]:
     from harmony.messages import Conversation, Message
 
-    messages = [Message.from_dict(message) for message in _messages_of(row)]
-    return Conversation(messages=messages)
+    weights = import_module("harmony.openai.weights")
+    messages = _messages_of(row)
+    conversation = Conversation(messages=[Message.from_dict(message) for message in messages])
+    return conversation, weights.not_trained_on(messages)
 
 
-def _chat(row: dict[str, Any]) -> Conversation:
-    openai = import_module("harmony.openai")
-    conversation: Conversation = openai.conversation_from_chat(
-        _messages_of(row), tools=row.get("tools")
-    )
-    return conversation
+def _chat(row: dict[str, Any]) -> tuple[Conversation, list[int]]:
+    chat = import_module("harmony.openai.chat")
+    weights = import_module("harmony.openai.weights")
+    messages = _messages_of(row)
+    conversation, places = chat.conversation_with_places(messages, tools=row.get("tools"))
+    return conversation, [at for index in weights.not_trained_on(messages) for at in places[index]]
 
 
-def _either(row: dict[str, Any]) -> Conversation:
+def _either(row: dict[str, Any]) -> tuple[Conversation, list[int]]:
     documents = import_module("harmony.documents")
     is_harmony = documents.form_of({"messages": _messages_of(row)}) == "harmony"
     return _harmony(row) if is_harmony else _chat(row)
@@ -337,7 +341,7 @@ def _messages_of(row: dict[str, Any]) -> list[dict[str, Any]]:
     return messages
 
 
-_DIALECTS: dict[str, Callable[[dict[str, Any]], Conversation]] = {
+_DIALECTS: dict[str, Callable[[dict[str, Any]], tuple[Conversation, list[int]]]] = {
     "auto": _either,
     "chat": _chat,
     "harmony": _harmony,

@@ -198,6 +198,102 @@ def test_data_of_gpt_oss(tmp_path, encoding, kind):
     )
 
 
+# Weights: OpenAI's format for fine-tuning
+
+WEIGHTED = {
+    "messages": [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Frost?"},
+        {**CHAT["messages"][2], "content": "Let me see.", "weight": 0},
+        {"role": "tool", "tool_call_id": "1", "content": "-3"},
+        {"role": "assistant", "content": "Perhaps.", "weight": 0},
+        {"role": "user", "content": "Yes or no?"},
+        {"role": "assistant", "content": "Yes.", "reasoning": "Below 0.", "weight": 1},
+        {"role": "assistant", "content": "No!", "weight": 0},
+        {"role": "assistant", "content": "I mean: yes."},
+    ],
+    "tools": CHAT["tools"],
+}
+
+
+def file_of(path, rows):
+    """JSON lines, or a table in which a message has every field that any has."""
+    if path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    else:
+        columns = {"messages": [row["messages"] for row in rows]}
+        columns["tools"] = [json.dumps(row.get("tools", [])) for row in rows]
+        pq.write_table(pa.table(columns), path)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["a.jsonl", "a.parquet"])
+@pytest.mark.parametrize("dialect", ["chat", "auto"])
+@pytest.mark.parametrize("train_on", PRESETS)
+def test_messages_of_weight_0_are_not_trained_on(tmp_path, encoding, train_on, dialect, kind):
+    path = file_of(tmp_path / kind, [WEIGHTED])
+    keep = RenderConversationConfig(analysis_policy="keep")
+    (got,) = encode_dataset(
+        path, tmp_path / "out", conversations=dialect, train_on=train_on, config=keep
+    )
+    trained_on = {
+        "assistant": "<|channel|>analysis<|message|>Below 0.<|end|><|start|>assistant",
+        "last_turn": "<|channel|>analysis<|message|>Below 0.<|end|><|start|>assistant",
+        "final_only": "<|start|>assistant",
+    }[train_on] + (
+        "<|channel|>final<|message|>Yes.<|end|>"
+        "<|start|>assistant<|channel|>final<|message|>I mean: yes.<|return|>"
+    )
+    assert encoding.decode(got["ids"][got["loss_mask"]]) == trained_on
+    weightless = [
+        {key: value for key, value in message.items() if key != "weight"}
+        for message in WEIGHTED["messages"]
+    ]
+    path = file_of(tmp_path / f"weightless-{kind}", [{**WEIGHTED, "messages": weightless}])
+    (same,) = encode_dataset(path, tmp_path / "same", conversations=dialect, config=keep)
+    assert got["ids"].tolist() == same["ids"].tolist()
+
+
+@pytest.mark.parametrize("dialect", ["harmony", "auto"])
+def test_weights_of_the_other_dialect(tmp_path, encoding, dialect):
+    messages = [
+        {"role": "user", "content": "2 + 2?"},
+        {"role": "assistant", "content": "Hard.", "channel": "analysis", "weight": 0},
+        {"role": "assistant", "content": "4", "channel": "final", "weight": 1},
+    ]
+    path = file_of(tmp_path / "a.jsonl", [{"messages": messages}])
+    keep = RenderConversationConfig(analysis_policy="keep")
+    (got,) = encode_dataset(path, tmp_path / "out", conversations=dialect, config=keep)
+    expected = "<|start|>assistant<|channel|>final<|message|>4<|return|>"
+    assert encoding.decode(got["ids"][got["loss_mask"]]) == expected
+
+
+@pytest.mark.parametrize("dialect, channel", [("chat", {}), ("harmony", {"channel": "final"})])
+@pytest.mark.parametrize(
+    "index, weight, problem",
+    [
+        (0, 0, r"messages\[0\]\.weight: is for messages of the assistant"),
+        (0, 1, r"messages\[0\]\.weight: is for messages of the assistant"),
+        (1, 2, r"messages\[1\]\.weight: must be one of 0, 1, not 2"),
+        (1, 0.5, r"messages\[1\]\.weight: must be one of 0, 1, not 0\.5"),
+        (1, "0", r"messages\[1\]\.weight: must be one of 0, 1, not '0'"),
+        (1, False, r"messages\[1\]\.weight: must be one of 0, 1, not False"),
+        (1, [0], r"messages\[1\]\.weight: must be one of 0, 1, not \[0\]"),
+    ],
+)
+def test_weights_that_make_no_sense(tmp_path, dialect, channel, index, weight, problem):
+    messages = [
+        {"role": "user", "content": "2 + 2?"},
+        {"role": "assistant", "content": "4", "weight": 1, **channel},
+    ]
+    good = json.loads(json.dumps({"messages": messages}))
+    messages[index]["weight"] = weight
+    path = file_of(tmp_path / "a.jsonl", [good, {"messages": messages}])
+    with pytest.raises(DatasetError, match=problem) as caught:
+        encode_dataset(path, tmp_path / "out", conversations=dialect)
+    assert (caught.value.file, caught.value.row) == (str(path), 2)
+
+
 # Packing
 
 

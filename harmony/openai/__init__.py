@@ -9,6 +9,7 @@
     dialogue   what both APIs can say, put together as messages
     builtin    the items of the built-in tools
     chat, responses, stream    one API each
+    weights    which messages of a data set for fine-tuning are not trained on
 
 The package `openai` is neither needed nor imported. Header fields are always validated.
 """

@@ -8,6 +8,7 @@ message has a `phase`, "commentary" or "final_answer", as messages of the Respon
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -49,15 +50,39 @@ def conversation_from_chat(
     Raises ConversionError, which names the path, for what cannot be expressed: unknown roles and
     parts, images, results without a call, arguments that are not JSON.
     """
+    return conversation_with_places(
+        messages,
+        tools=tools,
+        reasoning_effort=reasoning_effort,
+        response_format=response_format,
+        system=system,
+    )[0]
+
+
+def conversation_with_places(
+    messages: Sequence[dict[str, Any]],
+    *,
+    tools: Sequence[dict[str, Any]] | None = None,
+    reasoning_effort: str | None = None,
+    response_format: dict[str, Any] | None = None,
+    system: SystemContent | None = None,
+) -> tuple[Conversation, list[range]]:
+    """As `conversation_from_chat`, with the place in the conversation, as indices, of what each of
+    `messages` has become. Results that stand together may have exchanged theirs."""
     dialogue = Dialogue()
+    ends = [0]
     for message in Field(messages, "messages").entries():
         _READERS[_role(message)](dialogue, message)
-    return dialogue.conversation(
+        ends.append(len(dialogue.messages))
+    conversation = dialogue.conversation(
         system,
         given(reasoning_effort, "reasoning_effort"),
         functions_from([_function(tool) for tool in entries_given(tools, "tools")]),
         given(response_format, "response_format"),
     )
+    n_before = len(conversation.messages) - ends[-1]  # what no message of the chat became
+    places = [range(n_before + start, n_before + end) for start, end in itertools.pairwise(ends)]
+    return conversation, places
 
 
 def _role(message: Field) -> str:

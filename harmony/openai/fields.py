@@ -79,6 +79,13 @@ class Field:
             self._wrong(f"one of {', '.join(words)}")
         return str.__str__(self.value)
 
+    def number(self, *numbers: int) -> int:
+        """One of `numbers`."""
+        # True is 1 for Python, though not for JSON.
+        if isinstance(self.value, bool) or self.value not in numbers:
+            self._wrong(f"one of {', '.join(map(str, numbers))}")
+        return int(self.value)
+
     def json_text(self) -> str:
         """A string that is JSON, as it is."""
         text = self.text()
