@@ -19,6 +19,7 @@ from harmony.tokenizer import Tokenizer, get_tokenizer
 
 try:
     import click
+    from click.core import ParameterSource
     from click.shell_completion import get_completion_class
 except ImportError:
     sys.exit("harmony: error: the command needs click: python -m pip install 'cyharmony[cli]'")
@@ -28,6 +29,9 @@ from harmony.cli_files import blamed_on, contents, fail, read_ids
 _Command = Callable[..., None]
 
 ENCODINGS = ("o200k_harmony", "o200k_base")
+
+# Options of encode-dataset that say nothing of texts.
+_FOR_CONVERSATIONS = ("dialect", "train_on", "analysis_policy", "header_order")
 
 _files = click.argument("files", nargs=-1, metavar="[FILE]...")
 _encoding = click.option(
@@ -202,6 +206,21 @@ def count(
     help="Which messages of a conversation the loss mask keeps.",
 )
 @click.option(
+    "--analysis-policy",
+    type=click.Choice(["upstream", "before_last_final", "keep"]),
+    default="upstream",
+    show_default=True,
+    help="Reasoning that is left out. upstream: before the first final message, which is all of a "
+    "chat of one turn; before_last_final: before the last one, also all of one turn; keep: none.",
+)
+@click.option(
+    "--header-order",
+    type=click.Choice(["recipient_first", "channel_first"]),
+    default="recipient_first",
+    show_default=True,
+    help="What comes first in a header of the assistant; models write the channel first.",
+)
+@click.option(
     "--format",
     "file_format",
     type=click.Choice(["parquet", "arrow", "npy"]),
@@ -217,12 +236,17 @@ def count(
     help="A row that cannot be used: an error, left out, or written to rejects.jsonl.",
 )
 @click.option("--shard-tokens", type=click.IntRange(1), default=1 << 25, show_default=True)
+@click.pass_context
 def encode_dataset(
+    ctx: click.Context,
+    /,
     inputs: tuple[str, ...],
     out: str,
     text_field: str | None,
     conversations: bool,
     dialect: str,
+    analysis_policy: str,
+    header_order: str,
     file_format: str,
     **options: Any,
 ) -> None:
@@ -235,13 +259,29 @@ def encode_dataset(
     Examples:
       harmony encode-dataset web-*.jsonl.zst --out web
       harmony encode-dataset chats.jsonl --conversations --on-bad-row collect --out chats
+      harmony encode-dataset chats.jsonl --conversations --analysis-policy keep --out thoughts
     """
     if conversations and text_field is not None:
         raise click.UsageError("--text-field and --conversations exclude each other")
+    given = [
+        f"--{name.replace('_', '-')}"
+        for name in _FOR_CONVERSATIONS
+        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    ]
+    if given and not conversations:
+        raise click.UsageError(f"{given[0]} is for --conversations, and these are texts")
     try:
         from harmony import datasets
     except ImportError as error:
         fail("encode-dataset", error)
+    config = None
+    if conversations:
+        from harmony.messages import RenderConversationConfig
+
+        config = RenderConversationConfig(
+            analysis_policy=analysis_policy,  # type: ignore[arg-type]
+            header_order=header_order,  # type: ignore[arg-type]
+        )
     try:
         with _progress_bar() as show:
             dataset = datasets.encode_dataset(
@@ -250,6 +290,7 @@ def encode_dataset(
                 text_field=text_field or "text",
                 conversations=dialect if conversations else None,  # type: ignore[arg-type]
                 format=file_format,  # type: ignore[arg-type]
+                config=config,
                 progress=show,
                 **options,
             )

@@ -7,13 +7,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scale import scaled
 from test_training import conversations as random_conversations
 
 import harmony
-from harmony import Conversation, DatasetError, RenderConversationConfig, datasets, sources
+from harmony import Conversation, DatasetError, RenderConversationConfig, cli, datasets, sources
 from harmony.batch import TokenBatch
 from harmony.datasets import encode_dataset, pack
 from harmony.training import PRESETS
@@ -292,6 +293,51 @@ def test_weights_that_make_no_sense(tmp_path, dialect, channel, index, weight, p
     with pytest.raises(DatasetError, match=problem) as caught:
         encode_dataset(path, tmp_path / "out", conversations=dialect)
     assert (caught.value.file, caught.value.row) == (str(path), 2)
+
+
+# The command
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(cli.main, ["encode-dataset", *map(str, arguments)])
+
+
+@pytest.mark.parametrize("order", ["recipient_first", "channel_first"])
+@pytest.mark.parametrize("policy", ["upstream", "before_last_final", "keep"])
+def test_the_command_renders_as_it_is_told(tmp_path, encoding, rows, policy, order):
+    path = file_of(tmp_path / "a.jsonl", rows[:20])
+    options = ["--dialect", "harmony", "--analysis-policy", policy, "--header-order", order]
+    done = invoke(path, "--conversations", *options, "--out", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    config = RenderConversationConfig(analysis_policy=policy, header_order=order)
+    check(datasets.open(tmp_path / "out"), encoding, rows[:20], config=config)
+
+
+def test_the_commands_default_is_that_of_the_call(tmp_path):
+    """So that a job which one has begun the other continues."""
+    path = file_of(tmp_path / "a.jsonl", [CHAT])
+    by_call = encode_dataset(path, tmp_path / "out", conversations="auto")
+    done = invoke(path, "--conversations", "--out", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    assert datasets.open(tmp_path / "out").manifest == by_call.manifest
+
+
+@pytest.mark.parametrize(
+    "option, value",
+    [
+        ("--dialect", "chat"),
+        ("--train-on", "assistant"),
+        ("--analysis-policy", "keep"),
+        ("--header-order", "recipient_first"),
+    ],
+)
+def test_the_command_has_options_for_conversations_alone(tmp_path, option, value):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "a"}\n')
+    for about_texts in ([], ["--text-field", "text"]):
+        done = invoke(path, *about_texts, option, value, "--out", tmp_path / "out")
+        assert done.exit_code == 2
+        assert f"{option} is for --conversations" in done.output
 
 
 # Packing
