@@ -168,7 +168,8 @@ class _Run:
             self._clear_away()
             manifest = read_manifest(self._folder)
             if manifest["job"] != job:
-                changed = [key for key in job if manifest["job"].get(key) != job[key]]
+                begun = manifest["job"]
+                changed = [key for key in {**begun, **job} if begun.get(key) != job.get(key)]
                 raise DatasetError.of(
                     f"this folder holds another job ({', '.join(changed)} differ); choose another",
                     str(self._folder),

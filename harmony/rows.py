@@ -71,7 +71,7 @@ class Texts:
         self._field = field
         self.columns = [field]
         self.optional_columns: list[str] = []
-        self.description = {"rows": "texts", "text_field": field, **_vocabulary(tokenizer)}
+        self.description = {"rows": "texts", "text_field": field, **tokenizer._description()}
 
     def encode(self, chunk: Chunk) -> Encoded:
         """Ids of the rows of a chunk, but for those that are bad. DatasetError for a table that is
@@ -161,7 +161,7 @@ class Conversations:
             "dialect": dialect,
             "train_on": train_on,
             "config": self._config.model_dump(),
-            **_vocabulary(encoding),
+            **encoding._description(),
         }
 
     def encode(self, chunk: Chunk) -> Encoded:
@@ -293,12 +293,6 @@ def _reject(chunk: Chunk, row: int, error: Exception, content: Any) -> Reject:
     else:
         problem = str(error).strip().partition("\n")[0]
     return Reject(chunk.file, row, problem, text[:_SHOWN])
-
-
-def _vocabulary(tokenizer: Tokenizer) -> dict[str, str]:
-    """What tells a vocabulary from others: its name, and for one from a file the file's sha256."""
-    sha256 = getattr(tokenizer, "_sha256", None)
-    return {"encoding": tokenizer.name} | ({"sha256": sha256} if sha256 else {})
 
 
 def _shown(value: Any) -> str:

@@ -334,6 +334,10 @@ class Tokenizer(TokenizerCalls):
         """What two equal tokenizers have in common."""
         return type(self), self.name
 
+    def _description(self) -> dict[str, Any]:
+        """What tells the vocabulary from others, for the manifests of data sets."""
+        return {"encoding": self.name}
+
     def _piece_ends(self, text: Text) -> NDArray[np.intp] | None:
         """Ends of the pieces of `text` in bytes; None: the compiled scanner finds them."""
         return None
@@ -459,6 +463,15 @@ class LoadedTokenizer(Tokenizer):
     def _identity(self) -> tuple[Any, ...]:
         specials = frozenset(self._specials.ids.items())
         return type(self), self._path, self._sha256, self._pattern, specials, self.name
+
+    def _description(self) -> dict[str, Any]:
+        # Not the path: the same file may lie elsewhere when a job goes on.
+        return {
+            **super()._description(),
+            "sha256": self._sha256,
+            "pattern": self._pattern,
+            "special_tokens": self._specials.ids,
+        }
 
     def __reduce__(self) -> tuple[Any, ...]:
         specials = self._specials.ids

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from base64 import b64encode
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from click.testing import CliRunner
 from processes import environment, run
 from strategies import random_texts
 
-from harmony import DatasetError, cli, datasets, sources
+from harmony import DatasetError, Tokenizer, cli, datasets, sources
 from harmony.datasets import encode_dataset
 
 FORMATS = ["parquet", "arrow", "npy"]
@@ -220,6 +221,50 @@ def test_other_vocabularies_and_fields(tmp_path, base_tokenizer):
     out = encode_dataset(path, tmp_path / "out", text_field="body", encoding=base_tokenizer)
     assert out[0]["ids"].tolist() == base_tokenizer.encode("hello")
     assert out.manifest["job"]["encoding"] == "o200k_base"
+
+
+@pytest.mark.parametrize("complete", [True, False], ids=["finished", "stopped"])
+def test_a_job_goes_on_with_the_vocabulary_it_began_with(tmp_path, small_chunks, complete):
+    ranks = [bytes([byte]) for byte in range(256)] + [b"he", b"hel", b"hello"]
+
+    def load(folder="v", pattern=r"\w+|\W", special_tokens=(("<|x|>", 300),), name="mine"):
+        path = tmp_path / folder / "mine.tiktoken"
+        path.parent.mkdir(exist_ok=True)
+        lines = [f"{b64encode(token).decode()} {rank}\n" for rank, token in enumerate(ranks)]
+        path.write_text("".join(lines))
+        return Tokenizer.from_tiktoken_file(
+            path, pattern=pattern, special_tokens=dict(special_tokens), name=name
+        )
+
+    lines = [*as_lines(["hello hello"] * 3_000).splitlines(), *([] if complete else ["{"])]
+    path = tmp_path / "a.jsonl"
+    path.write_text("\n".join(lines))
+
+    def encode(tokenizer):
+        return encode_dataset(path, tmp_path / "out", encoding=tokenizer, shard_tokens=2_000)
+
+    if complete:
+        encode(load())
+    else:
+        with pytest.raises(DatasetError, match="Expecting"):
+            encode(load())
+    before = content(tmp_path / "out")
+    assert "shard-00000.parquet" in before
+    for tokenizer, differ in [
+        (load(pattern=r"\w|\W"), "pattern"),
+        (load(special_tokens=[("<|x|>", 301)]), "special_tokens"),
+        (load(special_tokens=[]), "special_tokens"),
+        (load(name="yours"), "encoding"),
+        (None, "encoding, sha256, pattern, special_tokens"),
+    ]:
+        with pytest.raises(DatasetError, match=rf"another job \({differ} differ"):
+            encode(tokenizer)
+        assert content(tmp_path / "out") == before
+    if complete:
+        assert encode(load("elsewhere"))[0]["ids"].tolist() == [258, 32, 258]
+    else:
+        with pytest.raises(DatasetError, match="Expecting"):
+            encode(load("elsewhere"))
 
 
 # Bad rows
