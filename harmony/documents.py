@@ -7,14 +7,27 @@ responses    a Responses request
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
+from pydantic import ValidationError
+
 from harmony.errors import ConversionError
-from harmony.messages import Conversation
+from harmony.messages import (
+    Author,
+    Content,
+    Conversation,
+    DeveloperContent,
+    Message,
+    Role,
+    SystemContent,
+    TextContent,
+)
 from harmony.openai import conversation_from_chat, conversation_from_responses
+from harmony.openai.fields import Field
 
 FORMS = ("harmony", "chat", "responses")
+
+_ROLES = [role.value for role in Role]
 
 # Keys of a request that say what is to be said; the others say how, and to whom.
 _CHAT_KEYS = ("messages", "tools", "reasoning_effort", "response_format")
@@ -36,10 +49,7 @@ def conversation_from_document(document: Any, form: str = "auto") -> Conversatio
         return conversation_from_responses(**_only(document, _RESPONSES_KEYS, "input"))
     if form == "chat":
         return conversation_from_chat(**_only(document, _CHAT_KEYS, "messages"))
-    try:
-        return Conversation.from_json(json.dumps(document))
-    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
-        raise ConversionError("messages", f"{type(error).__name__}: {error}") from None
+    return conversation_from_messages(document.get("messages"))
 
 
 def form_of(document: Any) -> str:
@@ -56,13 +66,57 @@ def form_of(document: Any) -> str:
 def _is_harmony(message: Any) -> bool:
     if not isinstance(message, dict):
         return False
-    if any(key in message for key in ("channel", "recipient", "content_type")):
+    if any(message.get(key) is not None for key in ("channel", "recipient", "content_type")):
         return True
     content = message.get("content")
     return isinstance(content, list) and any(
         isinstance(part, dict) and part.get("type") in ("system_content", "developer_content")
         for part in content
     )
+
+
+def conversation_from_messages(messages: Any) -> Conversation:
+    """The conversation of messages that are written as `Message.to_dict` does.
+
+    Raises ConversionError, which names the path, for what is no such message.
+    """
+    return Conversation(messages=[*map(_message, Field(messages, "messages").entries())])
+
+
+def _message(written: Field) -> Message:
+    role = Role(written["role"].word(*_ROLES))
+    content = written["content"]
+    is_text = isinstance(content.value, str)
+    return Message(
+        author=Author(role=role, name=_optional_text(written, "name")),
+        content=[_text(content)] if is_text else [*map(_content, content.entries())],
+        channel=_optional_text(written, "channel"),
+        recipient=_optional_text(written, "recipient"),
+        content_type=_optional_text(written, "content_type"),
+    )
+
+
+def _optional_text(written: Field, key: str) -> str | None:
+    field = written.get(key)
+    return None if field is None else field.text()
+
+
+def _content(written: Field) -> Content:
+    kind = written["type"].word("text", "system_content", "developer_content")
+    if kind == "text":
+        return _text(written["text"])
+    try:
+        if kind == "system_content":
+            return SystemContent.from_dict(written.value)
+        return DeveloperContent.from_dict(written.value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = ".".join([written.path, *map(str, first["loc"])])
+        raise ConversionError(path, first["msg"]) from None
+
+
+def _text(written: Field) -> TextContent:
+    return TextContent(text=written.text())
 
 
 def _only(document: dict[str, Any], keys: tuple[str, ...], needed: str) -> dict[str, Any]:

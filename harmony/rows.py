@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -41,6 +41,10 @@ _CONVERSATION_ERRORS = (
     RuntimeError,
     OverflowError,
 )
+
+
+# Fields with JSON schemas, where null is a value: the default of a parameter, say.
+_SCHEMAS = ("parameters", "json_schema")
 
 
 class Reject(NamedTuple):
@@ -272,12 +276,17 @@ def _text_in(content: Any, field: str) -> bytes:
     return utf8.encode() if isinstance(utf8, str) else bytes(utf8)
 
 
-def _without_nulls(value: Any) -> Any:
-    """Arrow gives every object all fields that any has; those that it did not have are null."""
+def _without_nulls(value: Any, but_in: Collection[str] = ()) -> Any:
+    """Arrow, and whoever writes its tables as JSON, gives every object all fields that any has;
+    those that it did not have are null. Fields `but_in` are left as they are."""
     if isinstance(value, dict):
-        return {key: _without_nulls(member) for key, member in value.items() if member is not None}
+        return {
+            key: member if key in but_in else _without_nulls(member, but_in)
+            for key, member in value.items()
+            if member is not None
+        }
     if isinstance(value, list):
-        return [_without_nulls(member) for member in value]
+        return [_without_nulls(member, but_in) for member in value]
     return value
 
 
@@ -303,12 +312,13 @@ def _shown(value: Any) -> str:
 
 
 def _harmony(row: dict[str, Any]) -> tuple[Conversation, list[int]]:
-    from harmony.messages import Conversation, Message
-
+    documents = import_module("harmony.documents")
     weights = import_module("harmony.openai.weights")
-    messages = _messages_of(row)
-    conversation = Conversation(messages=[Message.from_dict(message) for message in messages])
-    return conversation, weights.not_trained_on(messages)
+    messages = [
+        {**message, "content": _without_nulls(message.get("content"), but_in=_SCHEMAS)}
+        for message in _messages_of(row)
+    ]
+    return documents.conversation_from_messages(messages), weights.not_trained_on(messages)
 
 
 def _chat(row: dict[str, Any]) -> tuple[Conversation, list[int]]:

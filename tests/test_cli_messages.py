@@ -90,6 +90,9 @@ def test_the_form_of_a_document(example):
     assert form_of(json.loads(example.to_json())) == "harmony"
     assert form_of(CHAT) == form_of(CHAT["messages"]) == form_of(None) == "chat"
     assert form_of({"input": []}) == "responses"
+    with_null = [{"role": "user", "content": "hi", "channel": None}]
+    assert form_of({"messages": with_null}) == "chat"
+    assert form_of({"messages": [*with_null, {"channel": "final"}]}) == "harmony"
 
 
 def test_render_says_what_is_wrong(run, write):
@@ -103,6 +106,9 @@ def test_render_says_what_is_wrong(run, write):
     assert failed(
         run("render", "--dialect", "harmony", write({"messages": [{"role": "user"}]})), "content"
     )
+    no_text = {"messages": [{"role": "user", "content": [{"type": "text"}]}]}
+    done = run("render", "--dialect", "harmony", write(no_text))
+    assert failed(done, "messages[0].content[0].text: is missing")
     assert failed(run("render", write({})), "messages")
     assert failed(run("render", write([1, "x"])), "messages[0]")
     assert failed(run("render", stdin="{"), "not a JSON document")

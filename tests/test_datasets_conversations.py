@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +15,20 @@ from scale import scaled
 from test_training import conversations as random_conversations
 
 import harmony
-from harmony import Conversation, DatasetError, RenderConversationConfig, cli, datasets, sources
+from harmony import (
+    Conversation,
+    DatasetError,
+    DeveloperContent,
+    Message,
+    RenderConversationConfig,
+    Role,
+    SystemContent,
+    ToolDescription,
+    ToolNamespaceConfig,
+    cli,
+    datasets,
+    sources,
+)
 from harmony.batch import TokenBatch
 from harmony.datasets import encode_dataset, pack
 from harmony.training import PRESETS
@@ -45,6 +59,17 @@ def rows(encoding):
         ]
         made.append({"messages": row[: rng.randrange(1, 6)], "id": i})
     return made
+
+
+def file_of(path, rows):
+    """JSON lines, or a table in which a message has every field that any has."""
+    if path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    else:
+        columns = {"messages": [row["messages"] for row in rows]}
+        columns["tools"] = [json.dumps(row.get("tools", [])) for row in rows]
+        pq.write_table(pa.table(columns), path)
+    return path
 
 
 def check(dataset, encoding, rows, train_on="assistant", config=None):
@@ -102,8 +127,18 @@ def test_columns_of_messages(tmp_path, encoding, rows, kind):
 BAD = {
     '{"messages": 5}': "holds no list",
     '{"x": []}': "there is no field 'messages'",
-    '{"messages": [{"role": "bob", "content": "x"}]}': "Unknown role: 'bob'",
-    '{"messages": [{"role": "user"}]}': "there is no field 'content'",
+    '{"messages": [{"role": "bob", "content": "x"}]}': r"messages\[0\]\.role: .* not 'bob'",
+    '{"messages": [{"role": "user"}]}': r"messages\[0\]\.content: is missing",
+    '{"messages": [{"role": "user", "content": null}]}': r"messages\[0\]\.content: is missing",
+    '{"messages": [{"role": "user", "content": {}}]}': r"messages\[0\]\.content: must be a list",
+    '{"messages": [{"role": "user", "content": ["x"]}]}': r"content\[0\]: must be an object",
+    '{"messages": [{"role": "user", "content": [null]}]}': r"content\[0\]: must be an object",
+    '{"messages": [{"role": "user", "content": [{"type": "image"}]}]}': r"\[0\]\.type: must be one",
+    '{"messages": [{"role": "user", "content": [{"type": "text"}]}]}': r"\[0\]\.text: is missing",
+    '{"messages": [{"role": "user", "content": "x", "channel": 5}]}': r"\]\.channel: must be a str",
+    '{"messages": [{"role": "system", "content": [{"type": "system_content", "tools": {"x": 5}}]}]}': (
+        r"messages\[0\]\.content\[0\]\.tools\.x: Input should be a valid dictionary"
+    ),
     '{"messages": [7]}': "message 0 is no object",
     '{"messages": [{"role": "tool", "content": "x"}]}': "Tools should have a name",
     '{"messages": [{"role": "assistant", "content": "x", "channel": "a b"}]}': "message 0: channel",
@@ -199,6 +234,116 @@ def test_data_of_gpt_oss(tmp_path, encoding, kind):
     )
 
 
+# Fields that are null: JSON that was written from a table has them
+
+
+def filled(value, keys):
+    """`value`, its objects with a null for each of `keys` that they do not have."""
+    if isinstance(value, dict):
+        return dict.fromkeys(keys) | {key: filled(value[key], keys) for key in value}
+    return [filled(member, keys) for member in value] if isinstance(value, list) else value
+
+
+@pytest.mark.parametrize("dialect", ["auto", "chat"])
+def test_null_is_as_good_as_missing_in_a_chat(tmp_path, encoding, dialect):
+    nulls = ["channel", "recipient", "content_type", "name", "weight", "thinking", "phase", "text"]
+    row = {**CHAT, "messages": filled(CHAT["messages"], nulls)}
+    dataset = encode_dataset(
+        file_of(tmp_path / "a.jsonl", [row]), tmp_path / "lines", conversations=dialect
+    )
+    expected = encode_dataset(
+        file_of(tmp_path / "a.parquet", [CHAT]), tmp_path / "table", conversations=dialect
+    )
+    assert dataset[0]["ids"].tolist() == expected[0]["ids"].tolist()
+    assert encoding.decode(dataset[0]["ids"]).count("<|start|>system") == 1
+
+
+@pytest.mark.parametrize("dialect", ["auto", "harmony"])
+@pytest.mark.parametrize("kind", ["a.jsonl", "a.parquet"])
+def test_null_is_as_good_as_missing_in_the_other_dialect(tmp_path, encoding, dialect, kind):
+    """But not in schemas as JSON holds them."""
+    place = {"type": "string", "default": None}
+    schema = {"type": "object", "properties": {"place": place}}
+    function = ToolDescription.new("f", "", schema if kind == "a.jsonl" else None)
+    content = DeveloperContent.new().with_function_tools([function])
+    lights = ToolNamespaceConfig(name="lights", tools=[ToolDescription.new("on", "")])
+    conversation = Conversation.from_messages(
+        [
+            Message.from_role_and_content(Role.SYSTEM, SystemContent.new().with_tools(lights)),
+            Message.from_role_and_content(Role.DEVELOPER, content),
+            Message.from_role_and_content(Role.USER, "Frost?"),
+            Message.from_role_and_content(Role.ASSISTANT, "No.").with_channel("final"),
+        ]
+    )
+    row = written(conversation)
+    nulls = ["channel", "recipient", "content_type", "weight"]
+    for message in row["messages"]:
+        message["content"] = [
+            dict.fromkeys(["model_identity", "channel_config", "tools", "instructions"]) | part
+            for part in message["content"]
+        ]
+        message.update({key: message.get(key) for key in nulls})
+    row["messages"][0]["content"][0]["tools"]["functions"] = None
+    del row["messages"][0]["content"][0]["model_identity"]
+    path = file_of(tmp_path / kind, [row])
+    (got,) = encode_dataset(path, tmp_path / "out", conversations=dialect)
+    expected = encoding.render_conversation_for_training(conversation)
+    assert encoding.decode(got["ids"]) == encoding.decode(expected)
+    assert ("default: null" in encoding.decode(got["ids"])) == (kind == "a.jsonl")
+
+
+KEYS = [
+    *["role", "content", "name", "channel", "recipient", "content_type", "tool_calls", "function"],
+    *["arguments", "id", "type", "text", "tool_call_id", "reasoning", "phase", "weight", "author"],
+    *["parameters", "description", "tools", "instructions", "channel_config", "model_identity"],
+]
+VALUES = [None, True, 0, -1, 10**30, "", "a", "\ud800", "text", "assistant", "user", "{}", [], {}]
+CONTENTS = [
+    "x",
+    None,
+    [{"type": "text", "text": "x"}],
+    [{"type": "system_content", "tools": {"x": {"name": "x", "tools": [{"name": "a"}]}}}],
+    [{"type": "developer_content", "instructions": "x"}],
+]
+
+
+def mutated(rng, value):
+    """`value`, with something odd in a few places."""
+    if rng.random() < 0.08:
+        return rng.choice([*VALUES, [rng.choice(VALUES)], {rng.choice(KEYS): rng.choice(VALUES)}])
+    if isinstance(value, list):
+        return [mutated(rng, member) for member in value]
+    if isinstance(value, dict):
+        members = {key: mutated(rng, member) for key, member in value.items()}
+        return members | ({rng.choice(KEYS): rng.choice(VALUES)} if rng.random() < 0.15 else {})
+    return value
+
+
+@pytest.mark.parametrize("dialect", ["auto", "chat", "harmony"])
+def test_odd_rows_are_refused_in_words(tmp_path, dialect):
+    """None with what Python says of code that met something else than it takes for granted."""
+    rng = random.Random(1)
+    rows = []
+    for _ in range(scaled(6_000)):
+        messages = [
+            {"role": rng.choice(list(Role)).value, "content": rng.choice(CONTENTS)}
+            | rng.choice([{}, {"tool_calls": CHAT["messages"][2]["tool_calls"]}])
+            | rng.choice([{}, {"channel": rng.choice(["final", None])}])
+            for _ in range(rng.randrange(1, 4))
+        ]
+        row = mutated(rng, {"messages": messages, "tools": CHAT["tools"]})
+        rows.append(row if isinstance(row, dict) else {})
+    path = file_of(tmp_path / "a.jsonl", rows)
+    dataset = encode_dataset(
+        path, tmp_path / "out", conversations=dialect, on_bad_row="collect", num_threads=1
+    )
+    errors = {json.loads(line)["error"] for line in (tmp_path / "out" / "rejects.jsonl").open()}
+    assert len(dataset)
+    assert len(errors) > 20
+    python = re.compile(r"^$|'\w+' object|unhashable|indices must|validation error")
+    assert [error for error in errors if python.search(error)] == []
+
+
 # Weights: OpenAI's format for fine-tuning
 
 WEIGHTED = {
@@ -215,17 +360,6 @@ WEIGHTED = {
     ],
     "tools": CHAT["tools"],
 }
-
-
-def file_of(path, rows):
-    """JSON lines, or a table in which a message has every field that any has."""
-    if path.suffix == ".jsonl":
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    else:
-        columns = {"messages": [row["messages"] for row in rows]}
-        columns["tools"] = [json.dumps(row.get("tools", [])) for row in rows]
-        pq.write_table(pa.table(columns), path)
-    return path
 
 
 @pytest.mark.parametrize("kind", ["a.jsonl", "a.parquet"])
