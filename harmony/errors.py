@@ -6,6 +6,8 @@ library has them. What goes wrong with the *content* of the arguments is a Harmo
 
 from __future__ import annotations
 
+from typing import Any
+
 import harmony
 
 
@@ -34,8 +36,8 @@ class ConversionError(HarmonyError):
         self.path = path
         self.problem = problem
 
-    def __reduce__(self) -> tuple[type[ConversionError], tuple[str, str]]:
-        return type(self), (self.path, self.problem)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.path, self.problem), _state(self)
 
 
 class ParseError(HarmonyError):
@@ -86,8 +88,8 @@ class UnknownTokenError(HarmonyError):
         self.token = token
         self.position = position
 
-    def __reduce__(self) -> tuple[type[UnknownTokenError], tuple[int, int]]:
-        return type(self), (self.token, self.position)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.token, self.position), _state(self)
 
 
 class InvalidUtf8Error(HarmonyError, UnicodeDecodeError):
@@ -112,11 +114,19 @@ class InvalidUtf8Error(HarmonyError, UnicodeDecodeError):
         raise AssertionError(f"the bytes at {start} are well-formed")
 
 
+def _state(error: HarmonyError) -> dict[str, Any]:
+    """What a pickle keeps of an error beside the arguments it was made with: the row that it names,
+    and its text, which says so."""
+    return {**vars(error), "args": error.args}
+
+
 def name_row(error: Exception, row: int) -> Exception:
     """The same exception, which from now on says which row of a batch it is about."""
     error.row = row  # type: ignore[attr-defined]
     if isinstance(error, UnicodeDecodeError):
         error.reason += f" (row {row})"
+        # Pickles are made of these.
+        error.args = (*error.args[:-1], error.reason)
     else:
         error.args = (f"row {row}: {error}",)
     return error

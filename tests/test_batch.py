@@ -1,5 +1,6 @@
 """Batches: what one call gives for many texts is what many calls give."""
 
+import copy
 import os
 import pickle
 import threading
@@ -188,6 +189,14 @@ def test_one_text_is_no_list(encoding, texts):
             call(texts)
 
 
+def check_pickle(error):
+    """An error comes out of another process as it went in."""
+    for again in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
+        assert type(again) is type(error)
+        assert str(again) == str(error)
+        assert vars(again) == vars(error)
+
+
 @pytest.mark.parametrize(
     "bad, error", [(5, TypeError), (None, TypeError), (b"\xff", harmony.InvalidUtf8Error)]
 )
@@ -197,7 +206,7 @@ def test_errors_name_the_row(encoding, corpus, bad, error):
         with pytest.raises(error, match=rf"row {len(corpus)}\b") as caught:
             call(texts, **PLAIN)
         assert caught.value.row == len(corpus)
-        pickle.loads(pickle.dumps(caught.value))
+        check_pickle(caught.value)
     with pytest.raises(error, match=rf"row {len(corpus)}\b"):
         encoding.count_tokens_batch(texts)
 
@@ -212,12 +221,19 @@ def test_errors_of_decoding_name_the_row(encoding, bad, error):
     with pytest.raises(error, match=r"^row 150000: ") as caught:
         encoding.decode_batch(rows)
     assert caught.value.row == 150_000
+    check_pickle(caught.value)
 
 
 def test_errors_of_strict_decoding_name_the_row(encoding):
     with pytest.raises(UnicodeDecodeError, match="row 1") as caught:
         encoding.decode_batch([[24912], [160]], errors="strict")
     assert caught.value.row == 1
+    check_pickle(caught.value)
+
+
+def test_errors_with_constructors_of_their_own_keep_what_they_say():
+    check_pickle(harmony.errors.name_row(harmony.ConversionError("messages[0]", "is odd"), 3))
+    check_pickle(harmony.UnknownTokenError(5, 2))
 
 
 @pytest.mark.parametrize(
