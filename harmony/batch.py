@@ -108,6 +108,7 @@ class Job:
         disallowed_special: SpecialNames,
         chunk_bytes: int = CHUNK_BYTES,
     ) -> None:
+        allowed_special, disallowed_special = _kept(allowed_special), _kept(disallowed_special)
         tokenizer._resolve("", allowed_special, disallowed_special)  # for the errors in these
         self._tokenizer = tokenizer
         self._policy = (allowed_special, disallowed_special)
@@ -207,6 +208,11 @@ class Job:
                 raise name_row(error, first_row + row) from None
             texts.cut(row, *resolved[1:])
         return texts, np.empty(stop - start + 1, np.int64)
+
+
+def _kept(names: SpecialNames) -> SpecialNames:
+    """Names of special tokens that can be asked for again and again, as every text does."""
+    return frozenset(names) if isinstance(names, Iterator) else names
 
 
 def job_for(

@@ -182,6 +182,27 @@ def test_any_iterable_of_texts(encoding):
     assert encoding.decode_batch([]) == []
 
 
+@pytest.mark.parametrize("kind", [list, tuple, set, iter, lambda names: (n for n in names)])
+def test_any_iterable_of_names(any_tokenizer, kind):
+    allowed = sorted(any_tokenizer.special_tokens_set)[:2]
+    texts = [f"a{name}b" for name in allowed] * 300
+    expected = [any_tokenizer.encode(text, allowed_special=set(allowed)) for text in texts]
+    for call in (any_tokenizer.encode_batch, any_tokenizer.encode_batch_to_numpy):
+        got = call(texts, allowed_special=kind(allowed), disallowed_special=())
+        assert [list(ids) for ids in got] == expected
+        with pytest.raises(harmony.HarmonyError, match="disallowed special token") as caught:
+            call(["x", *texts], disallowed_special=kind(allowed[:1]))
+        assert caught.value.row == 1
+        assert len(call(texts, disallowed_special=kind([]))) == len(texts)
+    counts = any_tokenizer.count_tokens_batch(texts, allowed_special=kind(allowed))
+    assert counts.tolist() == list(map(len, expected))
+    array = pa.array(texts)
+    got = any_tokenizer.encode_arrow(array, allowed_special=kind(allowed), disallowed_special=())
+    assert got.to_pylist() == expected
+    with pytest.raises(harmony.HarmonyError, match=r"^row 0: "):
+        any_tokenizer.encode_arrow(array, disallowed_special=kind(allowed))
+
+
 @pytest.mark.parametrize("texts", ["hello", b"hello", memoryview(b"hello")])
 def test_one_text_is_no_list(encoding, texts):
     for call in (encoding.encode_batch, encoding.count_tokens_batch):
