@@ -238,6 +238,28 @@ def job_for(
     return Job(tokenizer, [(make_texts, sizes)], num_threads, allowed_special, disallowed_special)
 
 
+def join(rows: Iterable[TokenIds]) -> TokenBatch:
+    """Rows of ids, each an iterable of integers or an array, one after another in one array.
+
+    Errors, which are TypeError and OverflowError, name the row.
+    """
+    lists = list(rows)
+    offsets = np.empty(len(lists) + 1, np.int64)
+    try:
+        return TokenBatch(join_ids(lists, offsets), offsets)
+    except TypeError as error:
+        row: int = error.row  # type: ignore[attr-defined]
+        if not _is_null(lists[row]):
+            raise
+        null = TypeError("null is no list of ids; leave such rows out, or put [] in their place")
+        raise name_row(null, row) from None
+
+
+def _is_null(row: object) -> bool:
+    """Whether a row is None, or what Arrow has for it."""
+    return row is None or getattr(row, "is_valid", True) is False
+
+
 def decode(
     tokenizer: Tokenizer,
     batch: TokenBatch | Iterable[TokenIds],
@@ -250,9 +272,8 @@ def decode(
         # A copy: nobody may change the offsets between the check of them and their use.
         ids, offsets = np.asarray(batch.ids), np.array(batch.offsets, np.int64)
     else:
-        rows = list(batch)
-        offsets = np.empty(len(rows) + 1, np.int64)
-        ids = join_ids(rows, offsets)
+        joined = join(batch)
+        ids, offsets = joined.ids, joined.offsets
     # About four bytes of text for each id.
     cuts = _cuts(4 * np.maximum(np.diff(offsets), 0), CHUNK_BYTES)
 

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import bisect
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from harmony._codec import join_ids
-from harmony.batch import TokenBatch, position
+from harmony.batch import TokenBatch, join, position
 from harmony.special_tokens import O200K_HARMONY_SPECIALS
 
 if TYPE_CHECKING:
@@ -115,7 +114,7 @@ def _documents(rows: Any, loss_mask: NDArray[np.bool_] | None) -> list[_Document
     if loss_mask is None and hasattr(rows, "loss_mask"):
         loss_mask = rows.loss_mask()
     if not isinstance(rows, TokenBatch):
-        rows = _batch_of(rows)
+        rows = join(rows)
     documents: list[_Document] = []
     first = int(rows.offsets[0])  # of a slice not 0
     n_ids = int(rows.offsets[-1]) - first
@@ -126,12 +125,6 @@ def _documents(rows: Any, loss_mask: NDArray[np.bool_] | None) -> list[_Document
         mask = None if loss_mask is None else loss_mask[start - first : stop - first]
         documents.append((rows.ids[start:stop], mask))
     return documents
-
-
-def _batch_of(rows: Iterable[Any]) -> TokenBatch:
-    lists = list(rows)
-    offsets = np.empty(len(lists) + 1, np.int64)
-    return TokenBatch(join_ids(lists, offsets), offsets)
 
 
 def _pieces(documents: list[_Document], length: int, on_long: str) -> list[tuple[int, int, int]]:

@@ -245,6 +245,20 @@ def test_errors_of_decoding_name_the_row(encoding, bad, error):
     check_pickle(caught.value)
 
 
+def test_null_has_no_ids(encoding):
+    column = pa.array(["hello", None, "x"])
+    for rows in (
+        encoding.encode_arrow(column),
+        encoding.encode_arrow(pa.chunked_array([column[:1], column[1:]])),
+        [[24912], None],
+    ):
+        with pytest.raises(TypeError, match=r"^row 1: null is no list of ids") as caught:
+            encoding.decode_batch(rows)
+        assert caught.value.row == 1
+    rows = encoding.encode_arrow(column.drop_null())
+    assert encoding.decode_batch(rows) == ["hello", "x"]
+
+
 def test_errors_of_strict_decoding_name_the_row(encoding):
     with pytest.raises(UnicodeDecodeError, match="row 1") as caught:
         encoding.decode_batch([[24912], [160]], errors="strict")
