@@ -75,11 +75,11 @@ def pack(
 ) -> PackedRows:
     """Pack documents into rows of `length` ids.
 
-    `rows`: a TokenBatch; a RenderedBatch or a Dataset, which bring their masks; or a list of ids
-    each. `loss_mask`: bool[n] for all ids one after another; without any, all ids count. A document
-    longer than `length` is cut into pieces that count as documents of their own ("split"), left out
-    ("drop") or an error ("error"). Empty documents leave no trace. Equal input is packed equally.
-    Raises ValueError for arguments that do not fit together.
+    `rows`: a TokenBatch; a RenderedBatch, a Dataset or rows of one (`dataset[10:20]`), which bring
+    their masks; or a list of ids each. `loss_mask`: bool[n] for all ids one after another; without
+    any, all ids count. A document longer than `length` is cut into pieces that count as documents
+    of their own ("split"), left out ("drop") or an error ("error"). Empty documents leave no trace.
+    Equal input is packed equally. Raises ValueError for arguments that do not fit together.
     """
     if length < 1:
         raise ValueError(f"length must be at least 1, not {length}")
@@ -113,8 +113,16 @@ def _documents(rows: Any, loss_mask: NDArray[np.bool_] | None) -> list[_Document
         rows = [ids for ids, _ in with_masks]
     if loss_mask is None and hasattr(rows, "loss_mask"):
         loss_mask = rows.loss_mask()
+    if isinstance(rows, dict):
+        raise TypeError("rows must be a list of rows, not one row")
     if not isinstance(rows, TokenBatch):
+        rows = list(rows)
+        if any(isinstance(row, dict) for row in rows):
+            rows, masks = _columns(rows)
+            loss_mask = masks if loss_mask is None else loss_mask
         rows = join(rows)
+    elif np.asarray(rows.ids).dtype != np.uint32:
+        rows = join(TokenBatch(rows.ids, rows.offsets))
     documents: list[_Document] = []
     first = int(rows.offsets[0])  # of a slice not 0
     n_ids = int(rows.offsets[-1]) - first
@@ -125,6 +133,15 @@ def _documents(rows: Any, loss_mask: NDArray[np.bool_] | None) -> list[_Document
         mask = None if loss_mask is None else loss_mask[start - first : stop - first]
         documents.append((rows.ids[start:stop], mask))
     return documents
+
+
+def _columns(rows: list[Any]) -> tuple[list[Any], NDArray[np.bool_] | None]:
+    """Of rows of a Dataset the ids of each, and the masks in one, if there are any."""
+    for at, row in enumerate(rows):
+        if not isinstance(row, dict) or "ids" not in row:
+            raise TypeError(f"row {at}: must be a dict with ids, as all rows of a Dataset are")
+    masks = [row["loss_mask"] for row in rows if "loss_mask" in row]
+    return [row["ids"] for row in rows], np.concatenate(masks) if masks else None
 
 
 def _pieces(documents: list[_Document], length: int, on_long: str) -> list[tuple[int, int, int]]:

@@ -567,6 +567,44 @@ def test_pack_takes_what_the_others_give(tmp_path, encoding, rows):
     assert len(pack([], 4)) == 0
 
 
+def test_pack_takes_rows_of_a_data_set(tmp_path, encoding, rows):
+    path = file_of(tmp_path / "a.jsonl", rows[:30])
+    dataset = encode_dataset(path, tmp_path / "out", conversations="harmony")
+    expected = pack(dataset, 128)
+    for given_rows in (dataset[:], list(dataset), datasets.open(dataset.path, dtype="int64")[:]):
+        packed = pack(given_rows, 128)
+        for name in ("ids", "loss_mask", "position_ids", "document"):
+            assert (getattr(packed, name) == getattr(expected, name)).all()
+    some = dataset[[3, 17]]
+    packed = pack(some, 512)
+    assert packed.loss_mask.sum() == sum(row["loss_mask"].sum() for row in some)
+    mask = np.ones(sum(len(row["ids"]) for row in some), bool)
+    assert pack(some, 512, loss_mask=mask).loss_mask.sum() == len(mask)
+    texts = [{"ids": row["ids"]} for row in some]
+    assert pack(texts, 512).loss_mask.sum() == len(mask)
+    with pytest.raises(ValueError, match="the loss mask has"):
+        pack([texts[0], some[1]], 512)
+    with pytest.raises(TypeError, match="row 1: must be a dict with ids"):
+        pack([some[0], [1, 2]], 512)
+    with pytest.raises(TypeError, match="row 0: must be a dict with ids"):
+        pack([{"text": "x"}], 512)
+    with pytest.raises(TypeError, match="a list of rows, not one row"):
+        pack(dataset[0], 512)
+
+
+def test_pack_refuses_what_are_no_ids():
+    offsets = np.array([0, 1, 3])
+    packed = pack(TokenBatch(np.array([7, 8, 9], np.int64), offsets)[1:], 4)
+    assert packed.ids.tolist() == [[8, 9, 199_999, 199_999]]
+    for wrong in (-1, 2**32):
+        with pytest.raises(OverflowError, match="row 1: "):
+            pack(TokenBatch(np.array([7, 8, wrong], np.int64), offsets), 4)
+        with pytest.raises(OverflowError, match="row 1: "):
+            pack([[7], [8, wrong]], 4)
+    with pytest.raises(TypeError, match="row 1: null is no list of ids"):
+        pack([[7], None], 4)
+
+
 @pytest.mark.parametrize(
     "arguments, problem",
     [
