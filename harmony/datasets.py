@@ -54,7 +54,7 @@ _KEPT_PARQUET = 16
 _KEPT_MAPPED = 64
 
 
-@dataclass
+@dataclass(frozen=True)
 class Progress:
     """How far a job is, the parts done by earlier runs included. `bytes_read` and `bytes_total` are
     those of the input files; `seconds` count from the start of this run."""
@@ -156,11 +156,13 @@ class _Run:
         self._report = report
         self._manifest = self._begin_or_continue(job)
         self._n_rejected = 0  # since the last shard was finished
-        self._progress = Progress(sum(source.sizes))
-        for shard in self._manifest["shards"]:
-            self._progress.rows += shard["rows"]
-            self._progress.tokens += shard["tokens"]
-            self._progress.rejected += shard["rejected"]
+        shards = self._manifest["shards"]
+        self._progress = Progress(
+            bytes_total=sum(source.sizes),
+            rows=sum(shard["rows"] for shard in shards),
+            tokens=sum(shard["tokens"] for shard in shards),
+            rejected=sum(shard["rejected"] for shard in shards),
+        )
 
     def _begin_or_continue(self, job: dict[str, Any]) -> dict[str, Any]:
         """The manifest of this job: that of an earlier run, or a new one in an empty folder."""
@@ -302,14 +304,18 @@ class _Run:
             os.truncate(path, size)
 
     def _say(self, encoded: rows.Encoded, began: float) -> None:
-        progress = self._progress
-        progress.rows += len(encoded.batch)
-        progress.tokens += len(encoded.batch.ids)
-        progress.rejected += len(encoded.rejects)
-        progress.bytes_read = encoded.bytes_read
-        progress.seconds = time.monotonic() - began
+        before = self._progress
+        # A new one each time: whoever is told of it may keep it.
+        self._progress = Progress(
+            before.bytes_total,
+            bytes_read=encoded.bytes_read,
+            rows=before.rows + len(encoded.batch),
+            tokens=before.tokens + len(encoded.batch.ids),
+            rejected=before.rejected + len(encoded.rejects),
+            seconds=time.monotonic() - began,
+        )
         if self._report:
-            self._report(progress)
+            self._report(self._progress)
 
 
 @contextmanager

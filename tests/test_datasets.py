@@ -512,11 +512,14 @@ def test_the_manifest_says_nothing_of_this_run(tmp_path, texts):
 def test_progress(tmp_path, small_chunks, texts):
     path = write(tmp_path / "a.jsonl", texts)
     seen = []
-    out = encode_dataset(path, tmp_path / "out", progress=lambda p: seen.append(vars(p).copy()))
-    assert [p["rows"] for p in seen] == sorted(p["rows"] for p in seen)
-    assert seen[-1]["rows"] == len(out)
-    assert seen[-1]["tokens"] == out.n_tokens
-    assert seen[-1]["bytes_read"] == seen[-1]["bytes_total"] == path.stat().st_size
+    out = encode_dataset(path, tmp_path / "out", progress=seen.append)
+    assert seen[0].rows < seen[-1].rows
+    assert [p.rows for p in seen] == sorted(p.rows for p in seen)
+    assert seen[-1].rows == len(out)
+    assert seen[-1].tokens == out.n_tokens
+    assert seen[-1].bytes_read == seen[-1].bytes_total == path.stat().st_size
+    with pytest.raises(AttributeError):
+        seen[-1].rows = 0
 
 
 # Accidents
