@@ -6,6 +6,7 @@ are its lines read one by one, which finds the rows that are bad and what is wro
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import json
 from collections.abc import Callable, Collection, Iterator
@@ -105,6 +106,9 @@ class Texts:
         InvalidUtf8Error if lines are not UTF-8, in whatever field."""
         if isinstance(rows, bytes):
             Utf8(rows)
+            # On a null at the very beginning Arrow crashes.
+            if not rows.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"{"):
+                return None
             # Each line begins and ends as an object does, and there are as many objects as lines.
             n_lines = rows.count(b"\n") + (not rows.endswith(b"\n"))
             if rows.count(b"}\n{") + 1 != n_lines:

@@ -303,6 +303,29 @@ def test_bad_lines(tmp_path, small_chunks, encoding, bad, problem):
     assert reject["content"] == bad[:10_000]
 
 
+@pytest.mark.parametrize(
+    "lines, n_good, problem",
+    [
+        ("null", 0, "no object"),
+        ("\ufeffnull\n", 0, "no object"),
+        (" \tnull\n", 0, "no object"),
+        ('null{"text": "a"}\n{"text": "b"}\n', 1, "Extra data"),
+    ],
+)
+def test_a_file_that_begins_with_null(tmp_path, lines, n_good, problem):
+    """In a process of its own: Arrow crashes on it."""
+    path = tmp_path / "a.jsonl"
+    path.write_text(lines)
+    program = (
+        "import sys; from harmony import datasets\n"
+        "datasets.encode_dataset(*sys.argv[1:], on_bad_row='collect')"
+    )
+    run(program, str(path), str(tmp_path / "out"))
+    assert len(datasets.open(tmp_path / "out")) == n_good
+    (reject,) = [json.loads(x) for x in (tmp_path / "out" / "rejects.jsonl").open()]
+    assert problem in reject["error"]
+
+
 def test_bytes_that_are_no_utf8(tmp_path, encoding):
     path = tmp_path / "a.jsonl"
     path.write_bytes(b'{"text": "good"}\n{"text": "b\xffd"}\n{"text": "also good"}\n')
