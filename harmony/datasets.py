@@ -108,8 +108,10 @@ def encode_dataset(
         "on_bad_row": on_bad_row,
         "shard_tokens": shard_tokens,
         "inputs": [
-            {"file": file, "bytes": size}
-            for file, size in zip(source.files, source.sizes, strict=True)
+            {"file": file, "bytes": size, "fingerprint": fingerprint}
+            for file, size, fingerprint in zip(
+                source.files, source.sizes, source.fingerprints, strict=True
+            )
         ],
     }
     folder = Path(out)

@@ -7,10 +7,11 @@ ended gives the same chunks from there on.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.compute as pc  # type: ignore[import-untyped]
@@ -23,6 +24,9 @@ CHUNK_BYTES = 1 << 20
 _MOST_ROWS = 1 << 16
 # Rows of a row group that are read to learn how large its rows are.
 _PROBED_ROWS = 1 << 8
+# What a fingerprint reads of a file: so many blocks of so many bytes.
+_SAMPLES = 1 << 6
+_SAMPLE_BYTES = 1 << 14
 
 TEXT_TYPES = (pa.string(), pa.large_string(), pa.binary(), pa.large_binary())
 
@@ -65,15 +69,17 @@ class Source:
             raise DatasetError("there are no input files")
         self._columns = columns
         self._optional = optional
-        self.sizes = []
+        self.sizes: list[int] = []
+        self.fingerprints: list[str] = []
         for file in self.files:
             if os.fsencode(file).decode(errors="replace") != file:
                 raise DatasetError.of(
                     "Arrow opens no file whose name is not UTF-8; rename it", file
                 )
             with blamed_on(file):
-                with open(file, "rb"):
+                with open(file, "rb") as opened:
                     self.sizes.append(os.path.getsize(file))
+                    self.fingerprints.append(_fingerprint(opened, self.sizes[-1]))
                 kind, _ = _kind_of(file)
                 if kind == "parquet":
                     self._names(file, _open_parquet(file).schema_arrow)
@@ -101,11 +107,13 @@ class Source:
     def _lines(self, file: str, compression: str | None, at: Position) -> Iterator[Chunk]:
         with pa.OSFile(file) as raw:
             stream = raw if compression is None else pa.CompressedInputStream(raw, compression)
-            if compression is None:
-                raw.seek(at.offset)
-            else:
-                _skip(stream, at.offset)
-            rest = b""
+            before = _pass_over(stream, at.offset)
+            rest = _read(stream, 1)
+            # A fingerprint does not see every change; what is left of a line is no row.
+            if at.offset and before != b"\n" and (rest or not before):
+                raise DatasetError.of(
+                    "the file was changed after this job began; choose another folder", file
+                )
             while True:
                 content = rest + _read(stream, CHUNK_BYTES - len(rest))
                 is_last = len(content) < CHUNK_BYTES
@@ -144,11 +152,8 @@ class Source:
                 n_bytes = max(n_bytes, _n_bytes(first) * metadata.num_rows // first.num_rows)
             n_rows = _rows_at_a_time(n_bytes, metadata.num_rows)
             for batch in table.iter_batches(n_rows, row_groups=[group], columns=names):
-                for part in _parts(batch):
-                    end = Position(at.file, row + part.num_rows)
-                    if row >= at.row:
-                        yield Chunk(file, row, part, end, bytes_read)
-                    row = end.row
+                yield from _chunks_of(batch, file, row, at, bytes_read)
+                row += batch.num_rows
 
     def _arrow(self, file: str, _: str | None, at: Position) -> Iterator[Chunk]:
         reader = _open_arrow(file)
@@ -158,11 +163,9 @@ class Source:
         batches = reader if isinstance(reader, pa.RecordBatchReader) else _batches_of(reader)
         for whole in batches:
             bytes_read += whole.nbytes
-            for part in _parts(whole.select(names)):
-                end = Position(at.file, row + part.num_rows)
-                if row >= at.row:
-                    yield Chunk(file, row, part, end, min(bytes_read, self.sizes[at.file]))
-                row = end.row
+            n_read = min(bytes_read, self.sizes[at.file])
+            yield from _chunks_of(whole.select(names), file, row, at, n_read)
+            row += whole.num_rows
 
     def _names(self, file: str, schema: pa.Schema) -> list[str]:
         """The columns to read; DatasetError if one is missing."""
@@ -229,12 +232,31 @@ def _read_line(stream: Any, content: bytes) -> tuple[bytes, bool]:
             return b"".join(blocks), len(block) < CHUNK_BYTES
 
 
-def _skip(stream: Any, n_bytes: int) -> None:
+def _pass_over(stream: Any, n_bytes: int) -> bytes:
+    """Go on by `n_bytes`. Returns the last byte of them, none if the stream is shorter."""
+    if n_bytes and stream.seekable():
+        stream.seek(n_bytes - 1)
+        n_bytes = 1
+    block = b""
     while n_bytes:
-        skipped = len(_read(stream, min(n_bytes, CHUNK_BYTES)))
-        if not skipped:
-            raise DatasetError("the file is shorter than it was when this job began")
-        n_bytes -= skipped
+        block = _read(stream, min(n_bytes, CHUNK_BYTES))
+        if not block:
+            break
+        n_bytes -= len(block)
+    return block[-1:]
+
+
+def _fingerprint(file: BinaryIO, size: int) -> str:
+    """What tells a file from others of its name and size: a sha256 of its size and of blocks that
+    are spread evenly from its head to its tail, or of all of it if it is small."""
+    digest = hashlib.sha256(f"{size}\n".encode())
+    if size <= _SAMPLES * _SAMPLE_BYTES:
+        digest.update(file.read(size))
+    else:
+        for sample in range(_SAMPLES):
+            file.seek((size - _SAMPLE_BYTES) * sample // (_SAMPLES - 1))
+            digest.update(file.read(_SAMPLE_BYTES))
+    return digest.hexdigest()
 
 
 def _open_parquet(file: str) -> pq.ParquetFile:
@@ -262,6 +284,19 @@ def _parts(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
     n_rows = _rows_at_a_time(_n_bytes(batch), batch.num_rows)
     for start in range(0, batch.num_rows, n_rows):
         yield batch.slice(start, n_rows)
+
+
+def _chunks_of(
+    batch: pa.RecordBatch, file: str, row: int, at: Position, bytes_read: int
+) -> Iterator[Chunk]:
+    """The chunks of a batch from `at` on; `row` is the number of rows before it in its file."""
+    for part in _parts(batch):
+        end = Position(at.file, row + part.num_rows)
+        # Whoever wrote down where to begin may have cut in other places.
+        n_passed = max(0, at.row - row)
+        if n_passed < part.num_rows:
+            yield Chunk(file, row + n_passed, part.slice(n_passed), end, bytes_read)
+        row = end.row
 
 
 def _n_bytes(batch: pa.RecordBatch) -> int:

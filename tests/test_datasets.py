@@ -2,9 +2,11 @@
 threads and the accidents."""
 
 import gzip
+import io
 import json
 import os
 import pickle
+import random
 import re
 import resource
 import signal
@@ -440,10 +442,9 @@ def test_damage_in_the_middle_leaves_finished_shards(tmp_path, small_chunks, enc
         pq.read_table(tmp_path / "out" / name)
     with pytest.raises(DatasetError, match="not finished"):
         datasets.open(tmp_path / "out")
-    size = os.path.getsize(path)
-    if len(whole) == size:  # the same job goes on once the file is what it should be
-        path.write_bytes(whole)
-        check(encode_dataset(path, tmp_path / "out", shard_tokens=3_000), encoding, texts)
+    path.write_bytes(whole)
+    with pytest.raises(DatasetError, match="inputs differ"):
+        encode_dataset(path, tmp_path / "out", shard_tokens=3_000)
 
 
 def test_folders_that_hold_something_else(tmp_path, texts):
@@ -530,6 +531,7 @@ def test_the_manifest_says_nothing_of_this_run(tmp_path, texts):
     assert set(out.manifest["shards"][0]) == {
         *["name", "rows", "tokens", "rejected", "rejects_bytes", "files", "end"]
     }
+    assert set(out.manifest["job"]["inputs"][0]) == {"file", "bytes", "fingerprint"}
 
 
 def test_progress(tmp_path, small_chunks, texts):
@@ -590,6 +592,93 @@ def test_killed_and_continued(tmp_path, job, moment):
     for _ in range(2):  # and once more, when there is nothing left to do
         run(JOB, str(path), str(out), file_format)
         assert content(out) == expected[file_format]
+
+
+class GivenUp(Exception):
+    pass
+
+
+def give_up(path, out):
+    """A job that ends when its first shards are done."""
+
+    def report(_):
+        if len(list(out.glob("shard-*"))) == 3:
+            raise GivenUp
+
+    with pytest.raises(GivenUp):
+        encode_dataset(path, out, shard_tokens=3_000, progress=report)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_continued_with_chunks_of_another_size(tmp_path, monkeypatch, encoding, texts, kind):
+    """No row is lost, and none is there twice."""
+    path = write(tmp_path / kind, texts)
+    monkeypatch.setattr(sources, "CHUNK_BYTES", SMALL_CHUNKS)
+    give_up(path, tmp_path / "out")
+    monkeypatch.setattr(sources, "CHUNK_BYTES", 3 * SMALL_CHUNKS)
+    check(encode_dataset(path, tmp_path / "out", shard_tokens=3_000), encoding, texts)
+
+
+def test_other_content_of_the_same_size_is_another_job(tmp_path, small_chunks, encoding, texts):
+    path = write(tmp_path / "a.jsonl", texts)
+    lines = path.read_bytes().splitlines(keepends=True)
+    give_up(path, tmp_path / "out")
+    before = content(tmp_path / "out")
+    path.write_bytes(b"".join(reversed(lines)))
+    with pytest.raises(DatasetError, match=r"another job \(inputs differ\)"):
+        encode_dataset(path, tmp_path / "out", shard_tokens=3_000)
+    assert content(tmp_path / "out") == before
+    path.write_bytes(b"".join(lines))
+    check(encode_dataset(path, tmp_path / "out", shard_tokens=3_000), encoding, texts)
+    path.write_bytes(b"".join(reversed(lines)))
+    with pytest.raises(DatasetError, match=r"another job \(inputs differ\)"):
+        encode_dataset(path, tmp_path / "out", shard_tokens=3_000)
+
+
+def test_fingerprints_of_files(tmp_path):
+    """Of a large file they see the head, the tail and much between them, and read no more."""
+    made = random.Random(3).randbytes(5_000_000)
+    path = tmp_path / "a.jsonl"
+
+    def fingerprint(content):
+        path.write_bytes(content)
+        return sources.Source([str(path)], ["text"]).fingerprints[0]
+
+    changed = [made[:at] + bytes([made[at] ^ 1]) + made[at + 1 :] for at in (0, len(made) - 1)]
+    others = [made[::-1], made[1:] + made[:1], made + b"\n", made[:-1], *changed]
+    small = [b"", b"{", b"}", made[:50_000] + b"0" + made[50_001:100_000], made[:100_000]]
+    seen = {fingerprint(content) for content in (made, *others, *small)}
+    assert len(seen) == 1 + len(others) + len(small)
+    assert fingerprint(made) in seen
+
+    class Counted(io.BytesIO):
+        n_bytes = 0
+
+        def read(self, size):
+            self.n_bytes += size
+            return super().read(size)
+
+    file = Counted(made)
+    assert sources._fingerprint(file, len(made)) == fingerprint(made)
+    assert file.n_bytes <= 1 << 20
+
+
+@pytest.mark.parametrize("kind", ["a.jsonl", "a.jsonl.gz"])
+def test_a_place_inside_of_a_line_is_no_beginning(tmp_path, kind):
+    path = tmp_path / kind
+    text = b'{"text": "a"}\n{"text": "b"}'
+    path.write_bytes(gzip.compress(text) if kind.endswith("gz") else text)
+    source = sources.Source([str(path)], ["text"])
+
+    def rows_from(offset):
+        return b"".join(chunk.rows for chunk in source.chunks(sources.Position(0, 1, offset)))
+
+    assert rows_from(14) == text[14:]
+    assert rows_from(len(text)) == b"", "the last line may have no end"
+    for offset in (1, 13, 15, len(text) - 1, len(text) + 1):
+        with pytest.raises(DatasetError, match="the file was changed") as caught:
+            rows_from(offset)
+        assert caught.value.file == str(path)
 
 
 def test_ctrl_c_and_continued(tmp_path, job):
