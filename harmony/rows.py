@@ -103,7 +103,8 @@ class Texts:
 
     def _quick(self, rows: bytes | pa.RecordBatch) -> pa.Array | None:
         """The texts of a chunk without any bad row; None if that cannot be said. Raises
-        InvalidUtf8Error if lines are not UTF-8, in whatever field."""
+        InvalidUtf8Error if lines are not UTF-8, in whatever field, ArrowInvalid for a table that
+        leads out of its file."""
         if isinstance(rows, bytes):
             Utf8(rows)
             # On a null at the very beginning Arrow crashes.
@@ -131,9 +132,7 @@ class Texts:
             if texts is None or len(texts) != n_lines:
                 return None
         else:
-            texts = rows.column(0)
-            if pa.types.is_dictionary(texts.type):
-                texts = texts.dictionary_decode()
+            texts = _readable(rows.column(0))
         return texts if texts.type in TEXT_TYPES and not texts.null_count else None
 
 

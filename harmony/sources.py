@@ -162,7 +162,7 @@ class Source:
         bytes_read = 0
         batches = reader if isinstance(reader, pa.RecordBatchReader) else _batches_of(reader)
         for whole in batches:
-            bytes_read += whole.nbytes
+            bytes_read += whole.get_total_buffer_size()
             n_read = min(bytes_read, self.sizes[at.file])
             yield from _chunks_of(whole.select(names), file, row, at, n_read)
             row += whole.num_rows
@@ -185,8 +185,9 @@ def blamed_on(file: str) -> Iterator[None]:
     """What goes wrong with a file is a DatasetError that names it."""
     try:
         yield
-    except (pa.ArrowException, OSError) as error:
-        # Arrow gives a number only to what the operating system refused.
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        # Arrow gives a number only to what the operating system refused. It decodes the names of
+        # columns when it is asked for them.
         if isinstance(error, OSError) and error.errno is not None:
             problem = error.strerror or str(error)
         else:
@@ -305,8 +306,11 @@ def _n_bytes(batch: pa.RecordBatch) -> int:
 
 
 def _column_bytes(column: pa.Array) -> int:
-    n_bytes: int = column.nbytes
+    # `nbytes` would follow offsets, which nobody has checked yet.
+    n_bytes: int = column.get_total_buffer_size()
     if isinstance(column, pa.DictionaryArray) and column.dictionary.type in TEXT_TYPES:
+        # There are as many offsets and indices as there should be; what they say is only counted.
+        column.validate()
         lengths = pc.binary_length(column.dictionary)
         n_bytes += pc.sum(lengths.take(column.indices)).as_py() or 0
     return n_bytes

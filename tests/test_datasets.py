@@ -447,6 +447,78 @@ def test_damage_in_the_middle_leaves_finished_shards(tmp_path, small_chunks, enc
         encode_dataset(path, tmp_path / "out", shard_tokens=3_000)
 
 
+def int32(*numbers):
+    return np.array(numbers, np.int32).tobytes()
+
+
+def int64(*numbers):
+    return np.array(numbers, np.int64).tobytes()
+
+
+WORDS = ["abc", "defgh", "ij"]
+DICTIONARY = pa.DictionaryArray.from_arrays(pa.array([0, 1, 2, 2], pa.int32()), WORDS)
+FAR = 1 << 30
+
+DAMAGES = {
+    "offsets of text": (pa.array(WORDS), int32(0, 3, 8, 10), int32(0, 3, FAR, 10)),
+    "offsets that decrease": (pa.array(WORDS), int32(0, 3, 8, 10), int32(0, 8, 3, 10)),
+    "large offsets": (
+        pa.array(WORDS, pa.large_string()),
+        int64(0, 3, 8, 10),
+        int64(0, 3, 8, 10**12),
+    ),
+    "offsets of a dictionary": (
+        DICTIONARY,
+        int32(0, 3, 8, 10),
+        int32(0, FAR, FAR + 8, FAR + 16),
+    ),
+    "length of a dictionary": (
+        DICTIONARY,
+        int32(1) + int64(3, 0),  # one column, its length, its nulls
+        int32(1) + int64(10**7, 0),
+    ),
+    "indices of a dictionary": (DICTIONARY, int32(0, 1, 2, 2), int32(0, 1, FAR, 2)),
+    "offsets of lists": (
+        pa.array([[{"role": "user", "content": text} for text in WORDS[:n]] for n in (1, 2)]),
+        int32(0, 1, 3),
+        int32(0, 1, FAR),
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_arrow_files_that_lead_out_of_themselves(tmp_path, damage):
+    """In a process of its own: reading what they point to would end it."""
+    column, sound, damaged = DAMAGES[damage]
+    is_text = not pa.types.is_list(column.type)
+    path = tmp_path / "a.arrow"
+    write_arrow(path, pa.table({"text" if is_text else "messages": column}))
+    whole = path.read_bytes()
+    assert whole.count(sound) == 1
+    path.write_bytes(whole.replace(sound, damaged))
+    program = (
+        "import sys; from harmony import DatasetError, datasets\n"
+        "try: datasets.encode_dataset(*sys.argv[1:3], conversations=sys.argv[3] or None)\n"
+        "except DatasetError as error: print(error)"
+    )
+    said = run(program, str(path), str(tmp_path / "out"), "" if is_text else "chat")
+    assert said.startswith(f"{path}: the file is damaged")
+
+
+@pytest.mark.parametrize("kind", ["arrow", "parquet"])
+def test_a_column_whose_name_is_no_utf8(tmp_path, kind):
+    path = tmp_path / f"a.{kind}"
+    table = pa.table({"text": ["a"], "other": ["b"]})
+    if kind == "arrow":
+        write_arrow(path, table)
+    else:
+        pq.write_table(table, path)
+    path.write_bytes(path.read_bytes().replace(b"other", b"oth\xffr"))
+    with pytest.raises(DatasetError, match="the file is damaged") as caught:
+        encode_dataset(path, tmp_path / "out")
+    assert caught.value.file == str(path)
+
+
 def test_folders_that_hold_something_else(tmp_path, texts):
     path = write(tmp_path / "a.jsonl", texts[:10])
     (tmp_path / "full").mkdir()
