@@ -18,9 +18,9 @@ import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.json  # type: ignore[import-untyped]
 
 from harmony import arrow
-from harmony._codec import Utf8, to_utf8
+from harmony._codec import Utf8
 from harmony.batch import TokenBatch
-from harmony.errors import InvalidUtf8Error
+from harmony.errors import HarmonyError, VocabularyError
 from harmony.sources import TEXT_TYPES, Chunk, Position, blamed_on
 
 if TYPE_CHECKING:
@@ -85,21 +85,27 @@ class Texts:
             return self._encode(chunk)
 
     def _encode(self, chunk: Chunk) -> Encoded:
-        rejects: list[Reject] = []
-        batch = None
-        with contextlib.suppress(InvalidUtf8Error):
+        # Bytes that are not UTF-8, or a text that the pattern of a vocabulary does not cover.
+        with contextlib.suppress(HarmonyError):
             texts = self._quick(chunk.rows)
             if texts is not None:
                 batch = arrow.encode_rows(self._tokenizer, texts)
-        if batch is None:
-            good = []
-            for row, content in _rows_of(chunk):
-                try:
-                    good.append(_text_in(content, self._field))
-                except ValueError as error:
-                    rejects.append(_reject(chunk, row, error, content))
-            batch = arrow.encode_rows(self._tokenizer, pa.array(good, pa.large_binary()))
-        return Encoded(batch, None, rejects, chunk.end, chunk.bytes_read)
+                return Encoded(batch, None, [], chunk.end, chunk.bytes_read)
+        return self._one_by_one(chunk)
+
+    def _one_by_one(self, chunk: Chunk) -> Encoded:
+        rejects: list[Reject] = []
+        ids = []
+        for row, content in _rows_of(chunk):
+            try:
+                text = _text_in(content, self._field)
+                ids.append(self._tokenizer.encode_to_numpy(text, disallowed_special=()))
+            except VocabularyError:
+                # No row is to blame for that.
+                raise
+            except (ValueError, HarmonyError) as error:
+                rejects.append(_reject(chunk, row, error, content))
+        return Encoded(_batch_of(ids), None, rejects, chunk.end, chunk.bytes_read)
 
     def _quick(self, rows: bytes | pa.RecordBatch) -> pa.Array | None:
         """The texts of a chunk without any bad row; None if that cannot be said. Raises
@@ -191,11 +197,14 @@ class Conversations:
                 rendered.append((one.ids, mask))
             except _CONVERSATION_ERRORS as error:
                 rejects.append(_reject(chunk, row, error, content))
-        ids = [np.empty(0, np.uint32), *(ids for ids, _ in rendered)]
         masks = [np.empty(0, np.bool_), *(mask for _, mask in rendered)]
-        offsets = np.cumsum([0, *(len(ids) for ids, _ in rendered)], dtype=np.int64)
-        batch = TokenBatch(np.concatenate(ids), offsets)
+        batch = _batch_of([ids for ids, _ in rendered])
         return Encoded(batch, np.concatenate(masks), rejects, chunk.end, chunk.bytes_read)
+
+
+def _batch_of(rows: list[NDArray[np.uint32]]) -> TokenBatch:
+    offsets = np.cumsum([0, *map(len, rows)], dtype=np.int64)
+    return TokenBatch(np.concatenate([np.empty(0, np.uint32), *rows]), offsets)
 
 
 def _rows_of(chunk: Chunk) -> Iterator[tuple[int, Any]]:
@@ -259,7 +268,7 @@ def _json_in(content: bytes | str, parse_int: Callable[[str], Any] = int) -> Any
         raise ValueError("the JSON is nested too deeply") from None
 
 
-def _text_in(content: Any, field: str) -> bytes:
+def _text_in(content: Any, field: str) -> str | bytes:
     """The text of a row. ValueError if it has none."""
     if isinstance(content, dict):
         text = content[field]
@@ -269,14 +278,10 @@ def _text_in(content: Any, field: str) -> bytes:
         if field not in row:
             raise ValueError(f"there is no field {field!r}")
         text = row[field]
-    if isinstance(text, bytes):
-        text.decode()
-        return text
-    if not isinstance(text, str):
+    if not isinstance(text, (str, bytes)):
         kind = "null" if text is None else type(text).__name__
         raise ValueError(f"the field {field!r} holds {kind}, not text")
-    utf8 = to_utf8(text)
-    return utf8.encode() if isinstance(utf8, str) else bytes(utf8)
+    return text
 
 
 def _without_nulls(value: Any, but_in: Collection[str] = ()) -> Any:

@@ -26,8 +26,10 @@ from click.testing import CliRunner
 from processes import environment, run
 from strategies import random_texts
 
+import harmony
 from harmony import DatasetError, Tokenizer, cli, datasets, sources
 from harmony.datasets import encode_dataset
+from harmony.errors import VocabularyError
 
 FORMATS = ["parquet", "arrow", "npy"]
 SMALL_CHUNKS = 4096
@@ -341,6 +343,44 @@ def test_bytes_that_are_no_utf8(tmp_path, encoding):
     assert [reject["row"] for reject in rejects] == [2, 3]
     assert "utf-8" in rejects[0]["error"]
     assert "null" in rejects[1]["error"]
+
+
+def load_bytes(path, pattern, name):
+    path.write_bytes(b"".join(b"%s %d\n" % (b64encode(bytes([i])), i) for i in range(256)))
+    return harmony.Tokenizer.from_tiktoken_file(path, pattern=pattern, special_tokens={}, name=name)
+
+
+@pytest.mark.parametrize("kind", ["a.jsonl", "a.parquet"])
+def test_texts_that_a_pattern_does_not_cover(tmp_path, small_chunks, kind):
+    """They are bad rows of their file, wherever in a chunk they are."""
+    lower = load_bytes(tmp_path / "bytes.tiktoken", r"[a-z]+|\s+", "lower")
+    texts = ["hello world"] * 1_000
+    texts[700:702] = ["ABC", "aBc"]
+    path = write(tmp_path / kind, texts)
+    with pytest.raises(DatasetError, match=f"{path}, row 701: the pattern of lower") as caught:
+        encode_dataset(path, tmp_path / "stop", encoding=lower)
+    assert (caught.value.file, caught.value.row) == (str(path), 701)
+    kept = encode_dataset(path, tmp_path / "kept", encoding=lower, on_bad_row="collect")
+    check(kept, lower, texts[:700] + texts[702:])
+    rejects = [json.loads(line) for line in (tmp_path / "kept" / "rejects.jsonl").open()]
+    assert [(reject["file"], reject["row"]) for reject in rejects] == [
+        (str(path), 701),
+        (str(path), 702),
+    ]
+    assert "leaves 'Bc' unmatched" in rejects[1]["error"]
+    assert '"aBc"' in rejects[1]["content"]
+
+
+def test_a_damaged_vocabulary_is_no_fault_of_a_row(tmp_path, monkeypatch):
+    tokenizer = load_bytes(tmp_path / "bytes.tiktoken", r"(?s:.+)", "bytes")
+
+    def contradict(*_):
+        raise VocabularyError("the rank tables contradict themselves")
+
+    monkeypatch.setattr(tokenizer, "_split", contradict)
+    path = write(tmp_path / "a.jsonl", ["a", "b"])
+    with pytest.raises(VocabularyError, match="contradict"):
+        encode_dataset(path, tmp_path / "out", encoding=tokenizer, on_bad_row="skip")
 
 
 OTHER_FIELDS = ['"\xff"', "1" * 5_000, '{"deep": ' * 50 + "1" + "}" * 50]
