@@ -98,7 +98,7 @@ class Texts:
         ids = []
         for row, content in _rows_of(chunk):
             try:
-                text = _text_in(content, self._field)
+                text = self._text_in(content)
                 ids.append(self._tokenizer.encode_to_numpy(text, disallowed_special=()))
             except VocabularyError:
                 # No row is to blame for that.
@@ -106,6 +106,31 @@ class Texts:
             except (ValueError, HarmonyError) as error:
                 rejects.append(_reject(chunk, row, error, content))
         return Encoded(_batch_of(ids), None, rejects, chunk.end, chunk.bytes_read)
+
+    def _text_in(self, content: Any) -> str | bytes:
+        """The text of a row. ValueError if it has none."""
+        if isinstance(content, Exception):
+            raise content
+        row = self._fields_of(content) if isinstance(content, bytes) else content
+        if self._field not in row:
+            raise ValueError(f"there is no field {self._field!r}")
+        text = row[self._field]
+        if not isinstance(text, (str, bytes)):
+            kind = "null" if text is None else type(text).__name__
+            raise ValueError(f"the field {self._field!r} holds {kind}, not text")
+        return text
+
+    def _fields_of(self, line: bytes) -> dict[str, Any]:
+        """The object that a line is, or as much of it as matters. ValueError if it is none."""
+        try:
+            # Other fields may hold numbers of more digits than int takes.
+            return _object_in(line, parse_int=lambda digits: 0)
+        except ValueError:
+            # Among other lines Arrow reads some that Python refuses; so it does alone.
+            texts = self._quick(line)
+            if texts is None:
+                raise
+            return {self._field: texts[0].as_py()}
 
     def _quick(self, rows: bytes | pa.RecordBatch) -> pa.Array | None:
         """The texts of a chunk without any bad row; None if that cannot be said. Raises
@@ -266,22 +291,6 @@ def _json_in(content: bytes | str, parse_int: Callable[[str], Any] = int) -> Any
         return json.loads(content, parse_int=parse_int)
     except RecursionError:
         raise ValueError("the JSON is nested too deeply") from None
-
-
-def _text_in(content: Any, field: str) -> str | bytes:
-    """The text of a row. ValueError if it has none."""
-    if isinstance(content, dict):
-        text = content[field]
-    else:
-        # What numbers other fields hold is all the same; they may have more digits than int takes.
-        row = _object_in(content, parse_int=lambda digits: 0)
-        if field not in row:
-            raise ValueError(f"there is no field {field!r}")
-        text = row[field]
-    if not isinstance(text, (str, bytes)):
-        kind = "null" if text is None else type(text).__name__
-        raise ValueError(f"the field {field!r} holds {kind}, not text")
-    return text
 
 
 def _without_nulls(value: Any, but_in: Collection[str] = ()) -> Any:

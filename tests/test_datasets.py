@@ -383,7 +383,10 @@ def test_a_damaged_vocabulary_is_no_fault_of_a_row(tmp_path, monkeypatch):
         encode_dataset(path, tmp_path / "out", encoding=tokenizer, on_bad_row="skip")
 
 
-OTHER_FIELDS = ['"\xff"', "1" * 5_000, '{"deep": ' * 50 + "1" + "}" * 50]
+OTHER_FIELDS = [
+    *['"\xff"', "1" * 5_000, '{"deep": ' * 50 + "1" + "}" * 50, "[" * 100_000 + "]" * 100_000],
+    *["Inf", "-Inf", "Infinity", "NaN", "-NaN", "1e999"],
+]
 
 
 @pytest.mark.parametrize("other", OTHER_FIELDS, ids=range(len(OTHER_FIELDS)))
