@@ -33,6 +33,10 @@ if TYPE_CHECKING:
 # Of the content of a rejected row this much is kept.
 _SHOWN = 10_000
 
+_BYTES_FOR = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary()}
+if hasattr(pa, "string_view"):  # pyarrow 16
+    _BYTES_FOR[pa.string_view()] = pa.binary_view()
+
 # What reading a conversation out of anything at all raises.
 _CONVERSATION_ERRORS = (
     ValueError,
@@ -164,6 +168,8 @@ class Texts:
                 return None
         else:
             texts = _readable(rows.column(0))
+            if pa.types.is_dictionary(texts.type) and texts.type.value_type in TEXT_TYPES:
+                texts = texts.dictionary_decode()
         return texts if texts.type in TEXT_TYPES and not texts.null_count else None
 
 
@@ -255,15 +261,18 @@ def _readable(column: pa.Array) -> pa.Array:
     """A column whose values can be read one by one: strings, which may not be UTF-8, as bytes, and
     nothing that leads out of the file. Raises ArrowInvalid if something does, or if strings inside
     of lists and objects are not UTF-8: Arrow cannot say which of the two it is."""
-    if pa.types.is_dictionary(column.type):
-        column.validate(full=True)
-        column = column.dictionary_decode()
-    if pa.types.is_string(column.type):
-        column = column.view(pa.binary())
-    elif pa.types.is_large_string(column.type):
-        column = column.view(pa.large_binary())
+    as_bytes = _as_bytes(column.type)
+    if as_bytes != column.type:
+        column = column.view(as_bytes)
     column.validate(full=True)
     return column
+
+
+def _as_bytes(kind: pa.DataType) -> pa.DataType:
+    """The type of the same values without any promise that they are UTF-8."""
+    if pa.types.is_dictionary(kind):
+        return pa.dictionary(kind.index_type, _as_bytes(kind.value_type), kind.ordered)
+    return _BYTES_FOR.get(kind, kind)
 
 
 def _object_in(content: Any, parse_int: Callable[[str], Any] = int) -> dict[str, Any]:

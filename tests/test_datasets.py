@@ -335,13 +335,32 @@ def test_bytes_that_are_no_utf8(tmp_path, encoding):
     path.write_bytes(b'{"text": "good"}\n{"text": "b\xffd"}\n{"text": "also good"}\n')
     out = encode_dataset(path, tmp_path / "out", on_bad_row="skip")
     check(out, encoding, ["good", "also good"])
-    content = pa.array([b"good", b"b\xffd", None, b"also good"]).view(pa.string())
-    pq.write_table(pa.table({"text": content}), tmp_path / "a.parquet")
-    out = encode_dataset(tmp_path / "a.parquet", tmp_path / "out2", on_bad_row="collect")
+
+
+NOT_UTF8 = pa.array([b"good", b"b\xffd", None, b"also good"])
+VIEWS = NOT_UTF8.cast(pa.binary_view()).view(pa.string_view())
+COLUMNS = {
+    "a.parquet": NOT_UTF8.view(pa.string()),
+    "large.arrow": NOT_UTF8.cast(pa.large_binary()).view(pa.large_string()),
+    "views.arrow": VIEWS,
+    "dictionary.arrow": pa.DictionaryArray.from_arrays([0, 1, 2, 3], NOT_UTF8.view(pa.string())),
+    "dictionary_of_views.arrow": pa.DictionaryArray.from_arrays([0, 1, None, 3], VIEWS),
+}
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_a_text_that_is_no_utf8_is_one_bad_row(tmp_path, encoding, name):
+    table = pa.table({"text": COLUMNS[name]})
+    if name.endswith("arrow"):
+        write_arrow(tmp_path / name, table)
+    else:
+        pq.write_table(table, tmp_path / name)
+    out = encode_dataset(tmp_path / name, tmp_path / "out", on_bad_row="collect")
     check(out, encoding, ["good", "also good"])
-    rejects = [json.loads(line) for line in (tmp_path / "out2" / "rejects.jsonl").open()]
+    rejects = [json.loads(line) for line in (tmp_path / "out" / "rejects.jsonl").open()]
     assert [reject["row"] for reject in rejects] == [2, 3]
     assert "utf-8" in rejects[0]["error"]
+    assert rejects[0]["content"] == '{"text": "b\ufffdd"}'
     assert "null" in rejects[1]["error"]
 
 
