@@ -433,7 +433,8 @@ class Dataset:
         return found
 
     def _reader(self, number: int) -> ShardReader:
-        return self._open_shard(self._shards[number]["name"])
+        shard = self._shards[number]
+        return self._open_shard(shard["name"], shard["rows"])
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.path, self.dtype)
@@ -445,7 +446,8 @@ class Dataset:
 def open(path: str | os.PathLike[str], *, dtype: DTypeLike = np.uint32) -> Dataset:
     """The data set in a folder, for reading; its ids as `dtype`, which may be any of integers.
 
-    Raises DatasetError if there is none, or one that is not finished. A row with an id that does
-    not fit into `dtype` is an OverflowError when it is read.
+    Raises DatasetError if there is none, or one that is not finished; when a row is read, for a
+    file that is damaged or missing. A row with an id that does not fit into `dtype` is then an
+    OverflowError.
     """
     return Dataset(path, dtype)

@@ -10,7 +10,9 @@ from __future__ import annotations
 import bisect
 import contextlib
 import functools
+import itertools
 import os
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
@@ -21,6 +23,7 @@ import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
 from harmony.arrow import IDS
 from harmony.batch import TokenBatch
+from harmony.errors import DatasetError
 from harmony.sources import blamed_on
 
 if TYPE_CHECKING:
@@ -36,6 +39,8 @@ _KEPT_GROUPS = 2
 
 _MASK = pa.large_list(pa.bool_())
 _NPY_COLUMNS = {"ids": np.uint32, "offsets": np.int64, "loss_mask": np.bool_}
+
+_DAMAGED = "the file is damaged or incomplete"
 
 
 def write_file(path: Path, content: bytes) -> None:
@@ -228,63 +233,79 @@ class Block(NamedTuple):
 class ShardReader:
     """Random access to the rows of one shard."""
 
-    def __init__(self, folder: Path, name: str, file_format: str, has_mask: bool) -> None:
-        self._path = str(folder / name)
+    def __init__(
+        self, folder: Path, name: str, n_rows: int, file_format: str, has_mask: bool
+    ) -> None:
+        self._file = str(folder / name)
+        if file_format != "npy":
+            self._file += f".{file_format}"
         # What is kept refers to no reader: one that nobody uses any more closes its files at once.
-        with blamed_on(self._path):
+        with blamed_on(self._file):
             if file_format == "npy":
-                self._starts = [0]
-                self._block = functools.cache(functools.partial(_npy_block, self._path, has_mask))
+                lengths = [n_rows]
+                block = functools.partial(_npy_block, self._file, n_rows, has_mask)
+                self._block = functools.cache(block)
             elif file_format == "arrow":
-                arrow_file = pa.ipc.open_file(pa.memory_map(f"{self._path}.arrow"))
-                n_batches = arrow_file.num_record_batches
+                arrow_file = pa.ipc.open_file(pa.memory_map(self._file))
+                _check(self._file, arrow_file.schema == schema(has_mask))
                 self._block = functools.cache(functools.partial(_arrow_block, arrow_file))
-                self._starts = _starts(self._block(i).offsets.size - 1 for i in range(n_batches))
+                n_batches = arrow_file.num_record_batches
+                lengths = [self._block(i).offsets.size - 1 for i in range(n_batches)]
             else:
-                parquet_file = pq.ParquetFile(f"{self._path}.parquet")
+                parquet_file = pq.ParquetFile(self._file)
+                _check(self._file, parquet_file.schema_arrow == schema(has_mask))
                 metadata = parquet_file.metadata
-                self._starts = _starts(
-                    metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)
-                )
                 keep = functools.lru_cache(_KEPT_GROUPS)
                 self._block = keep(functools.partial(_parquet_block, parquet_file))
+                lengths = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
+        _check(self._file, sum(lengths) == n_rows)
+        self._starts = list(itertools.accumulate(lengths[:-1], initial=0))
 
     def row(self, at: int) -> tuple[NDArray[np.uint32], NDArray[np.bool_] | None]:
         """Ids and mask of one row."""
-        with blamed_on(self._path):
+        with blamed_on(self._file):
             block = bisect.bisect_right(self._starts, at) - 1
             return self._block(block).row(at - self._starts[block])
 
     def blocks(self) -> Iterator[Block]:
         """All of it, a block at a time."""
-        with blamed_on(self._path):
+        with blamed_on(self._file):
             for index in range(len(self._starts)):
                 yield self._block(index)
 
 
-def _npy_block(path: str, has_mask: bool, _: int) -> Block:
-    def column(name: str) -> NDArray[Any]:
-        array: NDArray[Any] = np.load(f"{path}.{name}.npy", mmap_mode="r")
-        return array
+def _check(file: str, is_sound: bool) -> None:
+    if not is_sound:
+        raise DatasetError.of(_DAMAGED, file)
 
-    mask = column("loss_mask") if has_mask else None
-    return Block(column("ids"), column("offsets"), mask)
+
+def _npy_block(path: str, n_rows: int, has_mask: bool, _: int) -> Block:
+    offsets = _npy_column(path, "offsets", n_rows + 1)
+    n_ids = int(offsets[-1])
+    mask = _npy_column(path, "loss_mask", n_ids) if has_mask else None
+    return Block(_npy_column(path, "ids", n_ids), offsets, mask)
+
+
+def _npy_column(path: str, column: str, length: int) -> NDArray[Any]:
+    file = f"{path}.{column}.npy"
+    with blamed_on(file):
+        try:
+            array: NDArray[Any] = np.lib.format.open_memmap(file, mode="r")
+        except (ValueError, SyntaxError, tokenize.TokenError) as error:
+            raise DatasetError.of(_DAMAGED, file) from error
+    _check(file, array.dtype == _NPY_COLUMNS[column] and array.shape == (length,))
+    return array
 
 
 def _arrow_block(reader: pa.RecordBatchFileReader, index: int) -> Block:
-    return _block_of(reader.get_batch(index).columns)
+    batch = reader.get_batch(index)
+    batch.validate(full=True)
+    return _block_of(batch.columns)
 
 
 def _parquet_block(file: pq.ParquetFile, index: int) -> Block:
     table = file.read_row_group(index)
     return _block_of([column.combine_chunks() for column in table.columns])
-
-
-def _starts(lengths: Iterator[int]) -> list[int]:
-    starts = [0]
-    for length in lengths:
-        starts.append(starts[-1] + length)
-    return starts[:-1]
 
 
 def _block_of(columns: list[pa.Array]) -> Block:

@@ -616,6 +616,83 @@ def test_reading_what_is_no_data_set(tmp_path):
         datasets.open(tmp_path)
 
 
+def conversations_of(path, n_rows):
+    messages = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]
+    path.write_text((json.dumps({"messages": messages}) + "\n") * n_rows)
+    return path
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_damaged_shards(tmp_path, file_format):
+    """Each file of a shard is named when it is not what it was."""
+    for name, n_rows in (("out", 3), ("other", 4)):
+        path = conversations_of(tmp_path / f"{name}.jsonl", n_rows)
+        encode_dataset(path, tmp_path / name, conversations="chat", format=file_format)
+    n_files = 0
+    for file in (tmp_path / "out").glob("shard-*"):
+        n_files += 1
+        whole = file.read_bytes()
+        other = (tmp_path / "other" / file.name).read_bytes()
+        for damaged in (b"", whole[: len(whole) // 2], whole[:-4], bytes(len(whole)), other):
+            file.write_bytes(damaged)
+            with pytest.raises(DatasetError, match="the file is damaged or incomplete") as caught:
+                datasets.open(tmp_path / "out")[0]
+            assert caught.value.file == str(file)
+        file.unlink()
+        with pytest.raises(DatasetError, match="No such file") as caught:
+            datasets.open(tmp_path / "out")[0]
+        assert caught.value.file == str(file)
+        file.write_bytes(whole)
+    assert n_files == (3 if file_format == "npy" else 1)
+    assert len(list(datasets.open(tmp_path / "out"))) == 3
+
+
+def test_a_header_that_numpy_cannot_parse(tmp_path):
+    path = conversations_of(tmp_path / "a.jsonl", 3)
+    encode_dataset(path, tmp_path / "out", conversations="chat", format="npy")
+    file = tmp_path / "out" / "shard-00000.offsets.npy"
+    whole = file.read_bytes()
+    for sound, damaged in (
+        (b"}", b"{"),
+        (b"'descr'", b"'descr("),
+        (b"<i8", b"<i4"),
+        (b"4,", b"2,"),
+    ):
+        assert whole.count(sound) == 1
+        file.write_bytes(whole.replace(sound, damaged))
+        with pytest.raises(DatasetError, match="the file is damaged or incomplete") as caught:
+            list(datasets.open(tmp_path / "out").rows())
+        assert caught.value.file == str(file)
+
+
+@pytest.mark.parametrize("file_format", ["arrow", "parquet"])
+def test_a_shard_with_other_columns(tmp_path, file_format):
+    path = conversations_of(tmp_path / "a.jsonl", 3)
+    encode_dataset(path, tmp_path / "out", conversations="chat", format=file_format)
+    file = tmp_path / "out" / f"shard-00000.{file_format}"
+    ids = pa.array([[1], [2], [3]], pa.large_list(pa.uint32()))
+    for table in (pa.table({"ids": ids}), pa.table({"ids": ids, "loss_mask": ["a", "b", "c"]})):
+        if file_format == "arrow":
+            write_arrow(file, table)
+        else:
+            pq.write_table(table, file)
+        with pytest.raises(DatasetError, match="the file is damaged or incomplete") as caught:
+            list(datasets.open(tmp_path / "out"))
+        assert caught.value.file == str(file)
+
+
+def test_offsets_of_a_shard_that_decrease(tmp_path):
+    path = conversations_of(tmp_path / "a.jsonl", 3)
+    done = encode_dataset(path, tmp_path / "out", conversations="chat", format="arrow")
+    length = len(done[0]["ids"])
+    file = tmp_path / "out" / "shard-00000.arrow"
+    whole = file.read_bytes()
+    file.write_bytes(whole.replace(int64(0, length, 2 * length), int64(0, 2 * length, length)))
+    with pytest.raises(DatasetError, match="the file is damaged or incomplete") as caught:
+        datasets.open(tmp_path / "out")[1]
+    assert caught.value.file == str(file)
+
+
 def test_two_jobs_cannot_share_a_folder(tmp_path, small_chunks, texts):
     path = write(tmp_path / "a.jsonl", texts)
     seen = []
