@@ -132,25 +132,28 @@ class Source:
     def _parquet(self, file: str, _: str | None, at: Position) -> Iterator[Chunk]:
         table = _open_parquet(file)
         names = self._names(file, table.schema_arrow)
+        columns = [
+            index
+            for index in range(len(table.schema))
+            if table.schema.column(index).path.partition(".")[0] in names
+        ]
+        size, n_all = self.sizes[at.file], max(1, table.metadata.num_rows)
         row = 0
-        bytes_read = 0
         for group in range(table.num_row_groups):
             metadata = table.metadata.row_group(group)
-            columns = [metadata.column(i) for i in range(metadata.num_columns)]
-            ours = [c for c in columns if c.path_in_schema.partition(".")[0] in names]
-            bytes_read += sum(c.total_compressed_size for c in columns)
             if row + metadata.num_rows <= at.row:
                 row += metadata.num_rows
                 continue
-            n_bytes = sum(c.total_uncompressed_size for c in ours)
-            first = None
-            if any(c.has_dictionary_page for c in ours):
+            # Before anything is asked about a column: where its metadata are damaged, this is an
+            # error, and to ask for them ends the process.
+            first = next(table.iter_batches(_PROBED_ROWS, row_groups=[group], columns=names), None)
+            ours = [metadata.column(index) for index in columns]
+            n_bytes = sum(column.total_uncompressed_size for column in ours)
+            if first and any(column.has_dictionary_page for column in ours):
                 # What repeats is in there once: the first rows tell how large they are when read.
-                probe = table.iter_batches(_PROBED_ROWS, row_groups=[group], columns=names)
-                first = next(probe, None)
-            if first is not None and first.num_rows:
                 n_bytes = max(n_bytes, _n_bytes(first) * metadata.num_rows // first.num_rows)
             n_rows = _rows_at_a_time(n_bytes, metadata.num_rows)
+            bytes_read = min(size, size * (row + metadata.num_rows) // n_all)
             for batch in table.iter_batches(n_rows, row_groups=[group], columns=names):
                 yield from _chunks_of(batch, file, row, at, bytes_read)
                 row += batch.num_rows

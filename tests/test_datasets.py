@@ -567,6 +567,28 @@ def test_arrow_files_that_lead_out_of_themselves(tmp_path, damage):
     assert said.startswith(f"{path}: the file is damaged")
 
 
+def test_parquet_files_with_a_damaged_footer(tmp_path):
+    """Every byte of the footer in turn, in a process of its own: Arrow ends it over some columns
+    that it is asked about before they are read."""
+    path = tmp_path / "a.parquet"
+    table = pa.table({"text": WORDS * 3, "other": [[1, None]] * 9})
+    pq.write_table(table, path, store_schema=False)
+    program = (
+        "import sys; from harmony import DatasetError, sources\n"
+        "path, columns = sys.argv[1], sys.argv[2:]\n"
+        "whole = bytearray(open(path, 'rb').read())\n"
+        "n_bytes, n_damaged = int.from_bytes(whole[-8:-4], 'little'), 0\n"
+        "for at in range(len(whole) - 8 - n_bytes, len(whole) - 8):\n"
+        "    whole[at] ^= 2\n"
+        "    open(path, 'wb').write(whole)\n"
+        "    whole[at] ^= 2\n"
+        "    try: list(sources.Source([path], columns).chunks(sources.Position(0)))\n"
+        "    except DatasetError: n_damaged += 1\n"
+        "print(n_damaged)"
+    )
+    assert int(run(program, str(path), "text", "other")) > 100
+
+
 @pytest.mark.parametrize("kind", ["arrow", "parquet"])
 def test_a_column_whose_name_is_no_utf8(tmp_path, kind):
     path = tmp_path / f"a.{kind}"
