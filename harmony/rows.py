@@ -280,11 +280,7 @@ def _object_in(content: Any, parse_int: Callable[[str], Any] = int) -> dict[str,
     if isinstance(content, Exception):
         raise content
     if isinstance(content, dict):
-        # Lists of messages may also be kept as their JSON.
-        return {
-            name: _json_in(value) if isinstance(value, (bytes, str)) else _without_nulls(value)
-            for name, value in content.items()
-        }
+        return {name: _without_nulls(value) for name, value in content.items()}
     row = _json_in(content, parse_int)
     if not isinstance(row, dict):
         raise ValueError("the line is JSON, but no object")
@@ -351,7 +347,8 @@ def _chat(row: dict[str, Any]) -> tuple[Conversation, list[int]]:
     chat = import_module("harmony.openai.chat")
     weights = import_module("harmony.openai.weights")
     messages = _messages_of(row)
-    conversation, places = chat.conversation_with_places(messages, tools=row.get("tools"))
+    tools = _list_in(row.get("tools"))
+    conversation, places = chat.conversation_with_places(messages, tools=tools)
     return conversation, [at for index in weights.not_trained_on(messages) for at in places[index]]
 
 
@@ -361,8 +358,13 @@ def _either(row: dict[str, Any]) -> tuple[Conversation, list[int]]:
     return _harmony(row) if is_harmony else _chat(row)
 
 
+def _list_in(field: Any) -> Any:
+    """A list of a row, which may also be kept as its JSON."""
+    return _json_in(field) if isinstance(field, (bytes, str)) else field
+
+
 def _messages_of(row: dict[str, Any]) -> list[dict[str, Any]]:
-    messages = row["messages"]
+    messages = _list_in(row["messages"])
     if not isinstance(messages, list):
         raise ValueError("the field 'messages' holds no list")
     for index, message in enumerate(messages):

@@ -185,14 +185,18 @@ CHAT = {
 
 
 @pytest.mark.parametrize("dialect", ["chat", "auto"])
-@pytest.mark.parametrize("kind", ["a.jsonl", "a.parquet"])
+@pytest.mark.parametrize("kind", ["a.jsonl", "as-text.jsonl", "a.parquet"])
 def test_chat_rows(tmp_path, encoding, rows, dialect, kind):
+    """Lists may be kept as their JSON, too."""
     from harmony import openai
 
     made = [CHAT, {"messages": CHAT["messages"][:2]}]
     path = tmp_path / kind
     if kind == "a.jsonl":
         path.write_text("".join(json.dumps(row) + "\n" for row in made))
+    elif kind == "as-text.jsonl":
+        lines = [{key: json.dumps(value) for key, value in row.items()} for row in made]
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     else:
         columns = {key: [json.dumps(row.get(key, [])) for row in made] for key in CHAT}
         pq.write_table(pa.table(columns), path)
