@@ -20,6 +20,12 @@ cdef enum:
     # more than the other engines do.
     SHORT_PIECE = LANES - 2
     MERGED_BYTES = 3 * SHORT_PIECE
+    # Longer pieces are merged in windows of so many bytes, each so far behind the one before; closer
+    # where two cannot be joined. At first few of them.
+    WINDOW_BYTES = SHORT_PIECE
+    WINDOW_STEP = 46
+    SHORT_STEP = 28
+    FEW_WINDOWS = 4
     # Pieces that are merged together, and ranks that are looked up together before that.
     MERGED_AT_ONCE = 128
     WANTED_AT_ONCE = 1024
@@ -156,9 +162,9 @@ cdef void end_merging(const Tables* t, Merging* m) noexcept nogil
 # The ids of one, at most SHORT_PIECE; returns how many.
 cdef size_t merged_ids(const Lanes* lanes, uint32_t* ids) noexcept nogil
 
-# Append the ids of a piece that is no token and has no place among these.
+# Append the ids of a piece that is no token and has no place among these; `m` is free for that.
 cdef Status merge_piece(
-    const Tables* t, const uint8_t* piece, size_t n_bytes, Sink* sink) noexcept nogil
+    const Tables* t, Merging* m, const uint8_t* piece, size_t n_bytes, Sink* sink) noexcept nogil
 
 
 cdef class RankTables:

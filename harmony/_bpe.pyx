@@ -9,7 +9,8 @@ How a piece that is no token itself becomes ids:
     1. At most SHORT_PIECE bytes, or as many characters where it is merged by these: merge the
        adjacent pair of lowest rank, leftmost first, until none is left. Many pieces are merged
        together, a merge of each in turn (`begin_merging`, `end_merging`, `merged_ids`).
-    2. Longer, in o200k: backtracking (`encode_long`), linear in the piece. Most of a very long run
+    2. Longer, in o200k: by 1, in windows that are joined where they agree (`encode_in_windows`), or
+       else by backtracking (`encode_by_backtracking`); linear in the piece. Most of a very long run
        of one character is left out and put back as ids (`encode_with_run`).
     3. Longer, in any other vocabulary: the merging of 1 with a heap (`merge_heap`), n log n.
 
@@ -637,7 +638,7 @@ cdef uint32_t longest_match(const Tables* t, const uint8_t* text, size_t n_bytes
     return token
 
 
-cdef Status encode_long(
+cdef Status encode_by_backtracking(
     const Tables* t, const uint8_t* piece, size_t n_bytes, Sink* sink,
 ) noexcept nogil:
     """The encoding of a long piece by backtracking.
@@ -697,6 +698,131 @@ cdef Status encode_long(
     return status
 
 
+# --- long pieces, many parts together -------------------------------------------------------------
+
+cdef struct Window:
+    # A part of a long piece, encoded by itself, and a border of its tokens.
+    size_t stop         # of the window, in the piece
+    uint32_t ids[SHORT_PIECE]
+    size_t n_ids
+    size_t next         # index of the token that begins at the border
+    size_t border       # in the piece
+
+
+cdef size_t merge_windows(
+    const Tables* t, Merging* m, const uint8_t* piece, size_t n_bytes, size_t at, size_t step,
+    size_t at_once,
+) noexcept nogil:
+    """Encode parts of a piece from `at` on, each so many bytes behind the one before. Returns how
+    many they are; the last one need not reach the end of the piece."""
+    cdef size_t stop = 0
+    cdef size_t n
+    while stop < n_bytes and m.n < at_once and not is_full(m):
+        stop = min(at + WINDOW_BYTES, n_bytes)
+        if not begin_merging(t, m, piece + at, stop - at):
+            break
+        at += step
+    n = m.n
+    end_merging(t, m)
+    return n
+
+
+cdef void read_window(const Lanes* lanes, const uint8_t* piece, Window* window) noexcept nogil:
+    window.border = lanes.piece - piece
+    window.stop = window.border + lanes.n_bytes
+    window.n_ids = merged_ids(lanes, window.ids)
+    window.next = 0
+
+
+cdef bint join_windows(const Tables* t, Window* left, Window* right) noexcept nogil:
+    """Go on to a border of both where the two tokens that meet are a valid pair. False: there is
+    none."""
+    cdef uint32_t token
+    while left.next < left.n_ids:
+        token = left.ids[left.next]
+        left.next += 1
+        left.border += token_length(t, token)
+        while right.border < left.border:
+            right.border += token_length(t, right.ids[right.next])
+            right.next += 1
+            if right.next == right.n_ids:
+                return False
+        if right.border == left.border and is_valid_pair(t, token, right.ids[right.next]):
+            return True
+    return False
+
+
+cdef Status encode_in_windows(
+    const Tables* t, Merging* m, const uint8_t* piece, size_t n_bytes, Sink* sink,
+) noexcept nogil:
+    """The encoding of a long piece from those of parts that overlap, many of them merged together.
+
+    A sequence of tokens is the encoding of its text if each adjacent pair is valid. So two windows
+    can be joined at any border that both have, if the pair of tokens that meet there is.
+
+        piece       |-- ids pushed --|
+        left        ...--|--|-----|--|---|----|--|--|
+        right                              |-|---|--|--|-----|--...
+                         border of left          joined here
+
+    If a window cannot be joined to the next one, others begin at its border, closer together. If
+    that does not help, or too often, backtracking encodes the piece.
+    """
+    cdef size_t first = sink.n_ids
+    cdef size_t at = 0              # the ids that are pushed are those of piece[:at]
+    cdef size_t step = WINDOW_STEP
+    cdef size_t at_once = FEW_WINDOWS
+    cdef size_t n_merged = 0
+    cdef size_t n_joined = 0
+    cdef size_t n_windows, i, next_id
+    cdef Status status
+    cdef Window windows[2]
+    cdef Window* left
+    cdef Window* right
+    while n_merged <= 4 * (n_joined + FEW_WINDOWS):
+        if must_stop(sink):
+            return INTERRUPTED
+        n_windows = merge_windows(t, m, piece, n_bytes, at, step, at_once)
+        n_merged += n_windows
+        if n_windows:
+            read_window(&m.pieces[0], piece, &windows[0])
+        i = 0
+        while i < n_windows:
+            left = &windows[i & 1]
+            right = &windows[~i & 1]
+            next_id = left.next
+            if left.stop == n_bytes:
+                left.next = left.n_ids
+            elif i + 1 == n_windows:
+                break
+            else:
+                read_window(&m.pieces[i + 1], piece, right)
+                if not join_windows(t, left, right):
+                    break
+            if sink.capacity - sink.n_ids < SHORT_PIECE:
+                status = grow(sink, SHORT_PIECE)
+                if status != OK:
+                    return status
+            memcpy(sink.ids + sink.n_ids, left.ids + next_id,
+                   (left.next - next_id) * sizeof(uint32_t))
+            sink.n_ids += left.next - next_id
+            if left.stop == n_bytes:
+                return OK
+            at = left.border
+            n_joined += 1
+            i += 1
+        if i > 0 and i + 1 == n_windows:
+            at_once = min(2 * at_once, <size_t>MERGED_AT_ONCE)
+            step = WINDOW_STEP
+        elif step == WINDOW_STEP or i > 0:
+            at_once = FEW_WINDOWS
+            step = SHORT_STEP
+        else:
+            break
+    sink.n_ids = first
+    return encode_by_backtracking(t, piece, n_bytes, sink)
+
+
 # --- long runs ----------------------------------------------------------------------------------
 
 cdef struct Run:
@@ -748,9 +874,9 @@ cdef Py_ssize_t first_twice(
 
 
 cdef Status encode_with_run(
-    const Tables* t, const uint8_t* piece, size_t n_bytes, Sink* sink,
+    const Tables* t, Merging* m, const uint8_t* piece, size_t n_bytes, Sink* sink,
 ) noexcept nogil:
-    """`encode_long`, but most of a long run is not looked at (the run rule).
+    """`encode_in_windows`, but most of a long run is not looked at (the run rule).
 
     A sequence of tokens is the encoding of its text if each adjacent pair is valid. In the encoding
     of the piece with a shorter run, two tokens T stand next to each other inside the run: that pair
@@ -767,9 +893,9 @@ cdef Status encode_with_run(
     cdef uint8_t* short_piece
     find_longest_run(piece, n_bytes, &run)
     if run.length < LONG_RUN:
-        return encode_long(t, piece, n_bytes, sink)
+        return encode_in_windows(t, m, piece, n_bytes, sink)
     # Which token it is that fills the run.
-    status = encode_long(t, piece + run.start, SHORT_RUN, sink)
+    status = encode_in_windows(t, m, piece + run.start, SHORT_RUN, sink)
     if status != OK:
         return status
     at = first_twice(t, sink.ids + first, sink.n_ids - first, SHORT_RUN // 4, SHORT_RUN, NO_ID)
@@ -778,7 +904,7 @@ cdef Status encode_with_run(
         length = token_length(t, token)
     sink.n_ids = first
     if length == 0 or length % run.period:
-        return encode_long(t, piece, n_bytes, sink)
+        return encode_in_windows(t, m, piece, n_bytes, sink)
     n_more = (run.length - SHORT_RUN) // length
     short_run = run.length - n_more * length
     n_short = n_bytes - n_more * length
@@ -788,7 +914,7 @@ cdef Status encode_with_run(
     i = run.start + short_run
     memcpy(short_piece, piece, i)
     memcpy(short_piece + i, piece + i + n_more * length, n_short - i)
-    status = encode_long(t, short_piece, n_short, sink)
+    status = encode_in_windows(t, m, short_piece, n_short, sink)
     free(short_piece)
     if status != OK:
         return status
@@ -796,7 +922,7 @@ cdef Status encode_with_run(
         t, sink.ids + first, sink.n_ids - first, run.start, run.start + short_run, token)
     if at < 0:
         sink.n_ids = first
-        return encode_long(t, piece, n_bytes, sink)
+        return encode_in_windows(t, m, piece, n_bytes, sink)
     if sink.capacity - sink.n_ids < n_more:
         status = grow(sink, n_more)
         if status != OK:
@@ -812,12 +938,12 @@ cdef Status encode_with_run(
 # --- which engine -------------------------------------------------------------------------------
 
 cdef Status merge_piece(
-    const Tables* t, const uint8_t* piece, size_t n_bytes, Sink* sink,
+    const Tables* t, Merging* m, const uint8_t* piece, size_t n_bytes, Sink* sink,
 ) noexcept nogil:
     if t.split_left and n_bytes < LONG_RUN:
-        return encode_long(t, piece, n_bytes, sink)
+        return encode_in_windows(t, m, piece, n_bytes, sink)
     if t.split_left:
-        return encode_with_run(t, piece, n_bytes, sink)
+        return encode_with_run(t, m, piece, n_bytes, sink)
     return merge_heap(t, piece, n_bytes, sink)
 
 

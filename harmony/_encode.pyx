@@ -453,6 +453,18 @@ cdef uint32_t add_to_merging(const Tables* t, Context* c, Missed* missed) noexce
     return <uint32_t>c.merging.n - 1
 
 
+cdef inline void take_ids(const Tables* t, Context* c, Missed* missed, size_t first) noexcept nogil:
+    """The ids of a missed segment are those from `first` on in `c.more_ids`: few move to it."""
+    cdef Sink* sink = &c.more_ids
+    missed.n_ids = <uint32_t>(sink.n_ids - first)
+    if missed.n_ids <= SPELLED_IDS:
+        memcpy(missed.ids, sink.ids + first, missed.n_ids * sizeof(uint32_t))
+        sink.n_ids = first
+    else:
+        missed.first_id = first
+    settle(t, c, missed, True)
+
+
 cdef Status merge_missed(
     const Tables* t, Context* c, const uint32_t* unknown, size_t n_unknown,
 ) noexcept nogil:
@@ -461,27 +473,34 @@ cdef Status merge_missed(
     cdef Sink* sink = &c.more_ids
     cdef Status status
     cdef Missed* missed
+    cdef size_t n_long = 0
     cdef size_t first, i
     end_merging(t, &c.merging)
     memset(c.waiting, 0, sizeof(c.waiting))
     for i in range(n_unknown):
         missed = &c.missed[unknown[i]]
+        if missed.ids[0] == NO_ID:
+            n_long += 1
+            continue
         first = sink.n_ids
-        if missed.ids[0] != NO_ID:
-            status = reserve(sink, SHORT_PIECE)
-            if status == OK:
-                sink.n_ids += merged_ids(&c.merging.pieces[missed.ids[0]], sink.ids + first)
-        else:
-            status = merge_piece(t, missed.bytes, missed.n_bytes, sink)
+        status = reserve(sink, SHORT_PIECE)
         if status != OK:
             return status
-        missed.n_ids = <uint32_t>(sink.n_ids - first)
-        if missed.n_ids <= SPELLED_IDS:
-            memcpy(missed.ids, sink.ids + first, missed.n_ids * sizeof(uint32_t))
-            sink.n_ids = first
-        else:
-            missed.first_id = first
-        settle(t, c, missed, True)
+        sink.n_ids += merged_ids(&c.merging.pieces[missed.ids[0]], sink.ids + first)
+        take_ids(t, c, missed, first)
+    # Then `c.merging` is free for those that are too long for it as a whole.
+    i = 0
+    while n_long:
+        missed = &c.missed[unknown[i]]
+        i += 1
+        if missed.ids[0] != NO_ID:
+            continue
+        n_long -= 1
+        first = sink.n_ids
+        status = merge_piece(t, &c.merging, missed.bytes, missed.n_bytes, sink)
+        if status != OK:
+            return status
+        take_ids(t, c, missed, first)
     return OK
 
 
@@ -589,7 +608,7 @@ cdef Status emit(
             out += missed.n_ids
         else:
             sink.n_ids = out - sink.ids
-            status = merge_piece(t, missed.bytes, missed.n_bytes, sink)
+            status = merge_piece(t, &c.merging, missed.bytes, missed.n_bytes, sink)
             if status == OK:
                 status = reserve(sink, 2 * (stop - k) + SPELLED_IDS * (n_missed - i)
                                  + c.more_ids.n_ids + SLACK)

@@ -76,6 +76,37 @@ def test_long_pieces(tokenizer, tiktoken_harmony, token_texts):
         )
 
 
+def test_pieces_of_several_windows(tokenizer, tiktoken_harmony, token_texts):
+    """Longer pieces are merged in windows of 62 bytes, 46 or 28 apart, that are joined where they
+    agree. Where words repeat they may not, or only at the second attempt."""
+    rng = random.Random(9)
+    words = [text for text in token_texts if text.isalpha() and text.islower()]
+    long_words = [text for text in words if len(text.encode()) > 12]
+    lengths = [62 + 46 * n + off for n in (0, 1, 2, 3, 8, 12, 25) for off in (-1, 0, 1, 7)]
+    for _ in range(scaled(4_000)):
+        pool = rng.choice(
+            [
+                rng.sample(words, 1),
+                rng.sample(words, 3),
+                rng.sample(long_words, 2),
+                words,
+                "abcdefghijklmnopqrstuvwxyz",
+                "acgt",
+                ["a" * rng.randint(1, 90), "b" * rng.randint(1, 90), "ab" * rng.randint(1, 40)],
+                "-=*#_+",
+                "abв日",
+            ]
+        )
+        text = ""
+        size = rng.choice(lengths)
+        while len(text) < size:
+            text += rng.choice(pool)
+        text = rng.choice(["", " "]) + text[:size]
+        assert_same_ids(
+            text, tokenizer.encode_ordinary(text), tiktoken_harmony.encode_ordinary(text)
+        )
+
+
 def test_long_pieces_over_few_letters(tokenizer, tiktoken_harmony):
     """Few letters make pairs that nearly every merge competes for."""
     rng = random.Random(8)
