@@ -20,8 +20,8 @@ cdef enum:
     # more than the other engines do.
     SHORT_PIECE = LANES - 2
     MERGED_BYTES = 3 * SHORT_PIECE
-    # Longer pieces are merged in windows of so many bytes, each so far behind the one before; closer
-    # where two cannot be joined. At first few of them.
+    # Longer pieces are merged in windows of so many bytes, each so far behind the one before, or
+    # closer where two cannot be joined; at first few of them.
     WINDOW_BYTES = SHORT_PIECE
     WINDOW_STEP = 46
     SHORT_STEP = 28
