@@ -940,11 +940,15 @@ cdef Status encode_with_run(
 cdef Status merge_piece(
     const Tables* t, Merging* m, const uint8_t* piece, size_t n_bytes, Sink* sink,
 ) noexcept nogil:
-    if t.split_left and n_bytes < LONG_RUN:
-        return encode_in_windows(t, m, piece, n_bytes, sink)
-    if t.split_left:
+    cdef size_t middle = n_bytes // 2
+    if not t.split_left:
+        return merge_heap(t, piece, n_bytes, sink)
+    if n_bytes >= LONG_RUN:
         return encode_with_run(t, m, piece, n_bytes, sink)
-    return merge_heap(t, piece, n_bytes, sink)
+    # Windows of a run of one character, as in -----, hardly ever agree.
+    if n_bytes - middle < 9 or load_u64(piece + middle) == load_u64(piece + middle + 1):
+        return encode_by_backtracking(t, piece, n_bytes, sink)
+    return encode_in_windows(t, m, piece, n_bytes, sink)
 
 
 # --- Python objects -----------------------------------------------------------------------------

@@ -69,7 +69,7 @@ cdef enum:
     FEW_MISSED = 16
     RECORD_BITS = 15                # 32,768 records of 16 bytes
     SPELLING_PLACES = 20800         # of eight words of 8 bytes; both caches take 1.9 MB
-    SPELLED_BYTES = 48              # of the longest segment that is kept as a spelling
+    SPELLED_BYTES = 128             # of the longest segment that is kept as a spelling
     WORD_IDS = 3                    # in a word of a spelling
     SPELLED_IDS = 2 * WORD_IDS
     WORD_ID_BITS = WORD_IDS * RECORD_ID_BITS
@@ -228,7 +228,7 @@ cdef inline uint64_t hash_of(const Missed* missed) noexcept nogil:
     cdef size_t n_bytes = missed.n_bytes
     cdef uint64_t value = missed.key.hash
     if n_bytes > SHORT_LENGTH:
-        # The first and the last 16, and what may be between.
+        # The first 32 and the last 16.
         value = load_u64(bytes) * MULTIPLIER_1 + load_u64(bytes + n_bytes - 8) + n_bytes
         if n_bytes > 16:
             value += (load_u64(bytes + 8) * MULTIPLIER_2) ^ load_u64(bytes + n_bytes - 16)
