@@ -19,7 +19,7 @@ import pyarrow.json  # type: ignore[import-untyped]
 
 from harmony import arrow
 from harmony._codec import Utf8
-from harmony.batch import TokenBatch
+from harmony.batch import TokenBatch, join
 from harmony.errors import HarmonyError, VocabularyError
 from harmony.sources import TEXT_TYPES, Chunk, Position, blamed_on
 
@@ -109,7 +109,7 @@ class Texts:
                 raise
             except (ValueError, HarmonyError) as error:
                 rejects.append(_reject(chunk, row, error, content))
-        return Encoded(_batch_of(ids), None, rejects, chunk.end, chunk.bytes_read)
+        return Encoded(join(ids), None, rejects, chunk.end, chunk.bytes_read)
 
     def _text_in(self, content: Any) -> str | bytes:
         """The text of a row. ValueError if it has none."""
@@ -229,13 +229,8 @@ class Conversations:
             except _CONVERSATION_ERRORS as error:
                 rejects.append(_reject(chunk, row, error, content))
         masks = [np.empty(0, np.bool_), *(mask for _, mask in rendered)]
-        batch = _batch_of([ids for ids, _ in rendered])
+        batch = join(ids for ids, _ in rendered)
         return Encoded(batch, np.concatenate(masks), rejects, chunk.end, chunk.bytes_read)
-
-
-def _batch_of(rows: list[NDArray[np.uint32]]) -> TokenBatch:
-    offsets = np.cumsum([0, *map(len, rows)], dtype=np.int64)
-    return TokenBatch(np.concatenate([np.empty(0, np.uint32), *rows]), offsets)
 
 
 def _rows_of(chunk: Chunk) -> Iterator[tuple[int, Any]]:

@@ -24,7 +24,7 @@ import pyarrow.parquet as pq  # type: ignore[import-untyped]
 from harmony.arrow import IDS
 from harmony.batch import TokenBatch
 from harmony.errors import DatasetError
-from harmony.sources import blamed_on
+from harmony.sources import DAMAGED, blamed_on
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,8 +39,6 @@ _KEPT_GROUPS = 2
 
 _MASK = pa.large_list(pa.bool_())
 _NPY_COLUMNS = {"ids": np.uint32, "offsets": np.int64, "loss_mask": np.bool_}
-
-_DAMAGED = "the file is damaged or incomplete"
 
 
 def write_file(path: Path, content: bytes) -> None:
@@ -276,7 +274,7 @@ class ShardReader:
 
 def _check(file: str, is_sound: bool) -> None:
     if not is_sound:
-        raise DatasetError.of(_DAMAGED, file)
+        raise DatasetError.of(DAMAGED, file)
 
 
 def _npy_block(path: str, n_rows: int, has_mask: bool, _: int) -> Block:
@@ -292,7 +290,7 @@ def _npy_column(path: str, column: str, length: int) -> NDArray[Any]:
         try:
             array: NDArray[Any] = np.lib.format.open_memmap(file, mode="r")
         except (ValueError, SyntaxError, tokenize.TokenError) as error:
-            raise DatasetError.of(_DAMAGED, file) from error
+            raise DatasetError.of(DAMAGED, file) from error
     _check(file, array.dtype == _NPY_COLUMNS[column] and array.shape == (length,))
     return array
 

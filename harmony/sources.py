@@ -28,6 +28,8 @@ _PROBED_ROWS = 1 << 8
 _SAMPLES = 1 << 6
 _SAMPLE_BYTES = 1 << 14
 
+DAMAGED = "the file is damaged or incomplete"
+
 TEXT_TYPES = (pa.string(), pa.large_string(), pa.binary(), pa.large_binary())
 
 _LINES = {".jsonl": None, ".ndjson": None, ".json": None}
@@ -194,7 +196,7 @@ def blamed_on(file: str) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno is not None:
             problem = error.strerror or str(error)
         else:
-            problem = f"the file is damaged or incomplete ({error})"
+            problem = f"{DAMAGED} ({error})"
         raise DatasetError.of(problem.strip().partition("\n")[0], file) from error
 
 
