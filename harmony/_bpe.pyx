@@ -775,10 +775,14 @@ cdef Status encode_in_windows(
     cdef size_t n_merged = 0
     cdef size_t n_joined = 0
     cdef size_t n_windows, i, next_id
+    cdef size_t middle = n_bytes // 2
     cdef Status status
     cdef Window windows[2]
     cdef Window* left
     cdef Window* right
+    # Windows of a run of one character, as in -----, hardly ever agree.
+    if n_bytes - middle < 9 or load_u64(piece + middle) == load_u64(piece + middle + 1):
+        return encode_by_backtracking(t, piece, n_bytes, sink)
     while n_merged <= 4 * (n_joined + FEW_WINDOWS):
         if must_stop(sink):
             return INTERRUPTED
@@ -940,14 +944,10 @@ cdef Status encode_with_run(
 cdef Status merge_piece(
     const Tables* t, Merging* m, const uint8_t* piece, size_t n_bytes, Sink* sink,
 ) noexcept nogil:
-    cdef size_t middle = n_bytes // 2
     if not t.split_left:
         return merge_heap(t, piece, n_bytes, sink)
     if n_bytes >= LONG_RUN:
         return encode_with_run(t, m, piece, n_bytes, sink)
-    # Windows of a run of one character, as in -----, hardly ever agree.
-    if n_bytes - middle < 9 or load_u64(piece + middle) == load_u64(piece + middle + 1):
-        return encode_by_backtracking(t, piece, n_bytes, sink)
     return encode_in_windows(t, m, piece, n_bytes, sink)
 
 

@@ -171,8 +171,7 @@ cdef inline void ask_for_spellings(const Tables* t, Context* c, Missed* missed) 
 cdef void describe_missed(
     const Tables* t, Context* c, const Text* text, size_t n_missed, size_t* n_short, size_t* n_open,
 ) noexcept nogil:
-    """Fill `c.missed`, put each of them on one of two lists, and ask for what they are looked up
-    in first."""
+    """Fill `c.missed`, and put each of them on one of two lists."""
     cdef Missed* missed
     cdef uint32_t i, k
     cdef bint is_short
@@ -186,8 +185,6 @@ cdef void describe_missed(
         missed.n_readable = text.n_bytes - c.borders[k]
         make_careful_key(text.bytes, text.n_bytes, c.borders[k], missed.n_bytes, &missed.key)
         prefetch(pilot_of(&t.short_region, t.short_pilots, missed.key.hash))
-        if n_missed <= FEW_MISSED:
-            ask_for_spellings(t, c, missed)
         # How long they are is hard to guess: no branch depends on it.
         is_short = missed.n_bytes <= t.longest_short
         c.short_ones[n_short[0]] = i
@@ -516,7 +513,10 @@ cdef Status resolve(
     cdef uint64_t value
     cdef uint32_t token
     cdef size_t i
-    cdef bint are_asked_for = n_short + n_open <= FEW_MISSED
+    cdef size_t n_missed = n_short + n_open
+    if n_missed <= FEW_MISSED:
+        for i in range(n_missed):
+            ask_for_spellings(t, c, &c.missed[i])
     for i in range(n_short):
         missed = &c.missed[c.short_ones[i]]
         missed.place = place_of_short(t, &missed.key)
@@ -529,7 +529,7 @@ cdef Status resolve(
         remember(c, &missed.key, value)
         c.open[n_open] = c.short_ones[i]
         n_open += value == 0
-    if not are_asked_for:
+    if n_missed > FEW_MISSED:
         for i in range(n_open):
             ask_for_spellings(t, c, &c.missed[c.open[i]])
     for i in range(n_open):

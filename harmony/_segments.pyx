@@ -324,11 +324,11 @@ cdef inline uint64_t piece_starts(
     number = window.number
     third = number & ~(number << 1)
     number &= (number << 1) & (number << 2)
-    starts |= third
-    third = third << 3 & number
-    while third:
+    while True:             # hardly ever more than once
         starts |= third
         third = third << 3 & number
+        if not third:
+            break
 
     # \s*[\r\n]+: up to the last newline of a run of white space; what follows is another piece.
     starts |= white & ~(white << 1)

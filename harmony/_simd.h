@@ -68,6 +68,7 @@ static uint64_t find_cuts_portable(const uint64_t *cut_filter, const uint8_t *by
     uint64_t cuts = 0;
     for (uint64_t rest = candidates; rest; rest &= rest - 1) {
         int at = lowest_bit(rest);
+        count_steps(1);
         /* Two characters: 6 bytes, as the key of the pair in rank_tables.py. */
         uint64_t bit = (load_u64(bytes + at - 3) << 16) * MULTIPLIER_1 >> (64 - CUT_BITS);
         uint64_t word = u64_at(cut_filter, bit >> 6, 1 << (CUT_BITS - 6));
@@ -804,6 +805,7 @@ AVX512 static uint64_t find_cuts_avx512(const uint64_t *cut_filter, const uint8_
     unsigned n = (unsigned)_mm_popcnt_u64(candidates);
     uint64_t cuts = 0;
     for (unsigned done = 0; done < n; done += 8) {
+        count_steps(8);
         __m512i at = _mm512_add_epi8(_mm512_permutexvar_epi8(in_all, places), around);
         __m512i keys = _mm512_maskz_permutexvar_epi8(0xFCFCFCFCFCFCFCFC, at, text);
         __m512i bits = _mm512_srli_epi64(_mm512_mullo_epi64(keys, multiplier), 64 - CUT_BITS);
