@@ -185,6 +185,15 @@ def test_nothing_but_functions_makes_a_developer_message():
     assert [m.author.role.value for m in conversation_from_chat(messages)] == ["system", "user"]
 
 
+def test_text_is_no_response_format():
+    """What every request asks for that says nothing of it; the OpenAI SDK may say so."""
+    messages = [{"role": "user", "content": "hi"}]
+    as_text = conversation_from_chat(messages, response_format={"type": "text"})
+    assert as_text == conversation_from_chat(messages)
+    as_text = conversation_from_responses("hi", text={"format": {"type": "text"}})
+    assert as_text == conversation_from_responses("hi")
+
+
 def test_the_callers_system_message_is_not_changed():
     system = SystemContent.new().with_model_identity("I.")
     before = system.model_copy(deep=True)

@@ -141,15 +141,16 @@ class Dialogue:
         if effort is not None:
             system = system.model_copy(update={"reasoning_effort": _effort(effort)})
         messages = self.messages
-        if functions or response_format is not None:
+        form = None if response_format is None else _response_format(response_format)
+        if functions or form:
             first = _only(messages[0], DeveloperContent) if messages else None
             if first is None:
                 first = DeveloperContent.new()
                 messages.insert(0, Message.from_role_and_content(Role.DEVELOPER, first))
             if functions:
                 first.with_function_tools(functions)
-            if response_format is not None:
-                _add_response_format(first, response_format)
+            if form:
+                first.with_response_format(*form)
         return Conversation(
             messages=[Message.from_role_and_content(Role.SYSTEM, system), *messages]
         )
@@ -216,20 +217,23 @@ def _effort(field: Field) -> ReasoningEffort:
     return ReasoningEffort(field.word("low", "medium", "high").capitalize())
 
 
-def _add_response_format(content: DeveloperContent, about: Field) -> None:
-    """`about`: the fields name, schema and description, or a type that has none of them."""
+def _response_format(about: Field) -> tuple[str, dict[str, Any], str | None] | None:
+    """Name, schema and description of the response format that is asked for; None for plain text.
+
+    `about`: these three as fields, or a type that has none of them.
+    """
     kind = about["type"].word("text", "json_object", "json_schema")
+    if kind == "text":
+        return None
     if kind == "json_object":
-        content.with_response_format(*ANY_OBJECT)
-    if kind != "json_schema":
-        return
+        return (*ANY_OBJECT, None)
     fields = about.get("json_schema") or about
     name = fields["name"]
     if not name.some_text().isprintable():
         name.fail("holds a line break or a control character")
     schema = fields.get("schema")
     description = fields.get("description")
-    content.with_response_format(
+    return (
         name.text(),
         schema.json_object() if schema else {},
         description.text() if description else None,
