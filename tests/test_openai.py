@@ -168,6 +168,14 @@ def test_reasoning_under_several_names_is_one_reasoning():
         conversation_from_chat([{"role": "assistant", "reasoning": "Hm.", "thinking": "Well."}])
 
 
+@pytest.mark.parametrize("content", [None, "", [], "I see. "])
+def test_a_refusal_is_said_whatever_the_content_is(encoding, content):
+    refused = {"role": "assistant", "content": content, "refusal": "No."}
+    said = {"role": "assistant", "content": [content or "", "No."]}
+    as_text, as_refusal = (conversation_from_chat([message]) for message in (said, refused))
+    assert ids_of(encoding, as_refusal) == ids_of(encoding, as_text)
+
+
 def test_responses_are_the_messages_built_by_hand(encoding):
     conversation = conversation_from_responses(**RESPONSES_BY_HAND)
     assert ids_of(encoding, conversation) == ids_of(encoding, Conversation.from_messages(BY_HAND))

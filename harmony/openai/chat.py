@@ -119,13 +119,13 @@ def _read_assistant(dialogue: Dialogue, message: Field) -> None:
     name = _name(message)
     reasoning = _reasoning(message)
     calls = list(calls_field.entries()) if (calls_field := message.get("tool_calls")) else []
-    content = message.get("content") or message.get("refusal")
-    texts = content.texts() if content is not None else []
+    said = [field for key in ("content", "refusal") if (field := message.get(key)) is not None]
+    texts = [text for field in said for text in field.texts()]
     phase = message.get("phase")
     if reasoning:
         dialogue.reasoning(message, [reasoning], name)
     # Clients send empty content along with calls.
-    if any(texts) or (content is not None and (not calls or phase is not None)):
+    if any(texts) or (said and (not calls or phase is not None)):
         channel = "commentary" if calls else "final"
         if phase is not None:
             channel = CHANNEL_OF_PHASE[phase.word(*CHANNEL_OF_PHASE)]
