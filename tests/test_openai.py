@@ -574,6 +574,16 @@ def test_a_chat_cannot_say_everything(messages):
         chat_request_from(Conversation.from_messages(messages))
 
 
+@pytest.mark.parametrize("channel", ["analysis", "commentary", "final", None])
+@pytest.mark.parametrize("recipient", ["all", "user", "assistant", "", "functions."])
+def test_no_request_holds_a_message_to_nobody_who_can_be_called(recipient, channel):
+    message = chats.message(Role.ASSISTANT, "x", channel).with_recipient(recipient)
+    for request_from in chat_request_from, responses_request_from:
+        with pytest.raises(harmony.ConversionError, match=r"^messages\[0\]: .* a message to "):
+            request_from(Conversation.from_messages([message]))
+    assert len(responses_items_from([message])) == 1
+
+
 @given(
     st.recursive(
         st.one_of(st.none(), st.integers(), st.sampled_from(["user", "assistant", "tool", "text", "f", "{}", "function"]), texts(1)),

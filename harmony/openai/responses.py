@@ -241,6 +241,8 @@ class _Items:
             item = builtin.item_of_call(recipient, text_of(message, path), number, status)
             self._waiting[recipient].append(item)
             self.items.append(item)
+        elif recipient is not None and self._strict:
+            self._refuse(path, f"a request cannot hold a message to {recipient!r}")
         elif message.channel == "analysis":
             self.items.append(
                 {
