@@ -347,6 +347,14 @@ def test_items_of_a_completion():
     assert items[3]["results"] == [{"type": "text", "text": "1. Frost"}]
 
 
+@pytest.mark.parametrize("namespace", ["browser", "container", "python"])
+def test_a_call_of_a_namespace_comes_back(namespace):
+    """Models forget the function at times; the items of that completion are the next request."""
+    called = chats.built_in_call(namespace, "x")
+    items = responses_items_from([called, chats.built_in_result(namespace, "Which function?")])
+    assert conversation_from_responses(items).messages[1] == called
+
+
 def test_a_web_search_of_somebody_else():
     action = {"type": "open_page", "url": "https://example.org"}
     call = conversation_from_responses([{"type": "web_search_call", "action": action}]).messages[1]

@@ -62,9 +62,11 @@ def read_code_interpreter(item: Field) -> BuiltInCall:
 
 def read_mcp(item: Field) -> BuiltInCall:
     server = item["server_label"].word(*_SERVERS)
+    # Models call a namespace itself at times, without a function.
+    function = item["name"].text()
     output = item.get("output")
     return BuiltInCall(
-        f"{server}.{item['name'].some_text()}",
+        f"{server}.{function}" if function else server,
         item["arguments"].text(),
         None if output is None else output.texts(),
     )
