@@ -14,6 +14,7 @@ import click
 from harmony.cli_files import blamed_on, contents, fail, read_ids, standard_input
 from harmony.documents import FORMS, conversation_from_document
 from harmony.encoding import load_harmony_encoding
+from harmony.errors import ParseError
 from harmony.events import ParseEvent
 from harmony.messages import RenderConversationConfig, Role
 from harmony.parsed import ParsedMessage
@@ -120,20 +121,25 @@ def parse(file: str, role: str | None, recover: bool, follow: bool) -> None:
     parser = StreamableParser(
         load_harmony_encoding("HarmonyGptOss"), role, on_error="recover" if recover else "raise"
     )
-    with blamed_on(file):
+    problem = None
+    try:
         if follow:
             for chunk in _chunks(file):
                 _echo_events(parser.process_many(chunk))
             _echo_events(parser.finish())
         else:
             ((name, content),) = contents((file,))
-            ids = read_ids(name, content)
-            try:
-                parser.process_many(ids)
-                parser.process_eos()
-            finally:
-                for message in parser.messages:
-                    click.echo(json.dumps(_shape(message), ensure_ascii=False))
+            parser.process_many(read_ids(name, content))
+            parser.process_eos()
+    except ParseError as error:
+        problem = error
+        if follow:
+            _echo_events(error.events or [])
+    if not follow:
+        for message in parser.messages:
+            click.echo(json.dumps(_shape(message), ensure_ascii=False))
+    if problem is not None:
+        fail(file, problem)
     for diagnostic in parser.diagnostics:
         start, stop = diagnostic.token_span
         text = f": {json.dumps(diagnostic.text, ensure_ascii=False)}" if diagnostic.text else ""
@@ -152,7 +158,10 @@ def _shape(message: ParsedMessage) -> dict[str, Any]:
 
 def _chunks(file: str) -> Iterator[list[int]]:
     """The ids of a stream, line by line as they come in."""
-    with nullcontext(standard_input()) if file == "-" else open(file, "rb") as stream:
+    with (
+        blamed_on(file),
+        nullcontext(standard_input()) if file == "-" else open(file, "rb") as stream,
+    ):
         for line in stream:
             yield read_ids(file, line)
 

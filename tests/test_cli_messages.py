@@ -160,18 +160,23 @@ def test_a_closed_standard_input(command):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
-@pytest.mark.parametrize("command", ["render", "view", "count"])
-def test_a_full_standard_output(command):
-    with open("/dev/full", "w") as full, harmony_process(command, EXAMPLE, stdout=full) as process:
+@pytest.mark.parametrize(
+    "command", [["render"], ["view"], ["count"], ["parse"], ["parse", "--follow"]], ids=" ".join
+)
+def test_a_full_standard_output(command, write, encoding, example):
+    ids = write(encoding.render_conversation(example), "ids")
+    file = ids if command[0] == "parse" else EXAMPLE
+    with open("/dev/full", "w") as full, harmony_process(*command, file, stdout=full) as process:
         problem = process.stderr.read()
     assert problem == "harmony: error: standard output: No space left on device\n"
     assert process.returncode == 1
 
 
-def test_nobody_reads_any_more(tmp_path):
+@pytest.mark.parametrize("command", [["view"], ["parse"], ["parse", "--follow"]], ids=" ".join)
+def test_nobody_reads_any_more(command, tmp_path):
     long = tmp_path / "long.ids"
     long.write_text("200005 17196 200008 " + "13225 " * 200_000)
-    with harmony_process("view", "--role", "assistant", long) as process:
+    with harmony_process(*command, "--role", "assistant", long) as process:
         assert process.stdout.read(20)
         process.stdout.close()
         assert process.stderr.read() == ""
@@ -198,6 +203,14 @@ def test_parse_stops_at_an_error_after_what_was_read(run):
     assert result.exit_code == 1
     assert json.loads(result.stdout)["complete"]
     assert result.stderr.startswith("harmony: error: -: Unexpected token 5")
+
+
+def test_parse_follows_up_to_an_error(run):
+    ids = " ".join(map(str, [*COMPLETION, 5]))
+    result = run("parse", "--follow", "--role", "assistant", stdin=ids)
+    events = [json.loads(line)["event"] for line in result.stdout.splitlines()]
+    assert events == ["MESSAGE_START", "DELTA", "MESSAGE_END"]
+    assert failed(result, "Unexpected token 5")
 
 
 def test_parse_recovers(run, write):
