@@ -285,6 +285,18 @@ def test_diff(run, write):
     assert failed(run("diff", a, "/no/such/file"), "No such file")
 
 
+def test_names_of_files_are_no_markup(run, write, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("a[").mkdir()
+    names = "[b]a.ids", "a[/b].ids"
+    for token, name in enumerate(names):
+        write([token], name)
+    shown = run("diff", *names)
+    assert shown.exit_code == 3
+    # In the line that names the place, and above the columns.
+    assert all(shown.output.count(name) == 2 for name in names)
+
+
 @pytest.mark.parametrize("command", ["render", "parse", "view", "diff", "completion"])
 def test_help_has_examples(run, command):
     for option in "--help", "-h":

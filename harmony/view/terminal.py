@@ -106,7 +106,7 @@ def difference(a: Replay, b: Replay, names: tuple[str, str], context: int = 6) -
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("", justify="right", style="bright_black")
     for name in names:
-        table.add_column(visible(name, ""), overflow="fold")
+        table.add_column(Text(visible(name, "")), overflow="fold")
         table.add_column("id", justify="right", style="bright_black")
         table.add_column("", style="bright_black")
     for position in range(max(0, at - context), at + context + 1):
