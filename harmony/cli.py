@@ -73,6 +73,8 @@ class _Group(click.Group):
                 raise  # nobody reads any more; click ends quietly
             # Files are blamed where they are read and written.
             fail("standard output", error.strerror)
+        except UnicodeEncodeError as error:
+            fail("standard output", error)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted([*super().list_commands(ctx), *self.elsewhere])
@@ -175,7 +177,7 @@ def count(
         if as_json:
             click.echo(json.dumps({"file": name, "tokens": n_tokens, "bytes": len(content)}))
         else:
-            click.echo(f"{n_tokens:>10} {name}")
+            click.echo(f"{n_tokens:>10} {click.format_filename(name)}")
     if len(files) > 1 and not as_json:
         click.echo(f"{total:>10} total")
 

@@ -221,7 +221,7 @@ def view(
         return
     from harmony.view import page
 
-    named = title or ("Standard input" if file == "-" else Path(file).name)
+    named = click.format_filename(title or ("Standard input" if file == "-" else Path(file).name))
     with blamed_on(page_file):
         Path(page_file).write_text(page(replay, title=named), encoding="utf-8")
 
@@ -272,8 +272,8 @@ def _place(name: str, replay: Replay, at: int) -> str:
     for number, entry in enumerate(replay.entries):
         if entry.span[0] <= at < entry.span[1]:
             who = "skipped" if entry.message is None else entry.message.author.role.value
-            return f"in {name} message {number} ({who})"
-    return f"{name} has ended"
+            return f"in {click.format_filename(name)} message {number} ({who})"
+    return f"{click.format_filename(name)} has ended"
 
 
 def _replay(file: str, form: str, role: str | None, keep_analysis: bool) -> Replay:

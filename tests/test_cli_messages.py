@@ -172,6 +172,44 @@ def test_a_full_standard_output(command, write, encoding, example):
     assert process.returncode == 1
 
 
+@pytest.mark.parametrize(
+    "command", [["view"], ["parse"], ["parse", "--follow"], ["render", "--json"]], ids=" ".join
+)
+def test_a_standard_output_of_few_characters(command, encoding, write):
+    """What it cannot hold is said in one line; what it can is written."""
+    message = harmony.Message.from_role_and_content(Role.USER, "今日は")
+    conversation = Conversation.from_messages([message])
+    is_rendering = command[0] == "render"
+    ids = encoding.render_conversation(conversation)
+    file = write(conversation.to_dict() if is_rendering else ids)
+    env = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    with harmony_process(*command, file, env=env) as process:
+        problem = process.stderr.read()
+    if is_rendering:
+        assert (problem, process.returncode) == ("", 0)
+    else:
+        assert problem.startswith("harmony: error: standard output: 'latin-1' codec can't encode")
+        assert (problem.count("\n"), process.returncode) == (1, 1)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs names of files that are not UTF-8")
+def test_a_name_that_is_not_utf8(write, tmp_path):
+    odd, page = tmp_path / os.fsdecode(b"\xff.ids"), tmp_path / "page.html"
+    odd.write_text("200005 200008")
+
+    def shown(*command):
+        env = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
+        with harmony_process(*command, env=env) as process:
+            assert process.stderr.read() == ""
+            return process.stdout.read()
+
+    assert shown("count", odd).endswith("/\ufffd.ids\n")
+    assert "/\ufffd.ids message 0 (assistant)\n" in shown("diff", write(COMPLETION), odd)
+    assert shown("view", odd, "--html", page) == ""
+    text = page.read_text(encoding="utf-8")
+    assert "<title>\ufffd.ids</title>" in text and text.endswith("</html>\n")
+
+
 @pytest.mark.parametrize("command", [["view"], ["parse"], ["parse", "--follow"]], ids=" ".join)
 def test_nobody_reads_any_more(command, tmp_path):
     long = tmp_path / "long.ids"
