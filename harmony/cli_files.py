@@ -63,7 +63,9 @@ def read_ids(name: str, content: bytes) -> list[int]:
 
 def fail(name: str, problem: object) -> NoReturn:
     """End with one line on standard error and exit code 1."""
-    first_line = str(problem).strip().partition("\n")[0]
+    from harmony.view.looks import visible  # here, because most commands need no pydantic
+
+    first_line = visible(str(problem).strip().partition("\n")[0], "")
     if "disallowed special token" in first_line:
         first_line += " Use --special text, --special token or --allow NAME."
     elif "while expecting start token" in first_line:

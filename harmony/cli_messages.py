@@ -137,15 +137,23 @@ def parse(file: str, role: str | None, recover: bool, follow: bool) -> None:
             _echo_events(error.events or [])
     if not follow:
         for message in parser.messages:
-            click.echo(json.dumps(_shape(message), ensure_ascii=False))
+            click.echo(_line(_shape(message)))
     if problem is not None:
         fail(file, problem)
     for diagnostic in parser.diagnostics:
         start, stop = diagnostic.token_span
-        text = f": {json.dumps(diagnostic.text, ensure_ascii=False)}" if diagnostic.text else ""
+        text = f": {_line(diagnostic.text)}" if diagnostic.text else ""
         click.echo(f"harmony: {file}: ids {start} to {stop}: {diagnostic.kind}{text}", err=True)
     if parser.diagnostics:
         sys.exit(FOUND)
+
+
+def _line(value: Any) -> str:
+    """JSON in one line; with escapes for all but ASCII if it holds what a terminal would obey."""
+    from harmony.view.looks import visible
+
+    line = json.dumps(value, ensure_ascii=False)
+    return line if visible(line) == line else json.dumps(value)
 
 
 def _shape(message: ParsedMessage) -> dict[str, Any]:
@@ -177,7 +185,7 @@ def _echo_events(events: list[ParseEvent]) -> None:
             fields["message"] = _shape(event.message)
         if event.diagnostic is not None:
             fields |= {"kind": str(event.diagnostic.kind), "text": event.diagnostic.text}
-        click.echo(json.dumps(fields, ensure_ascii=False))
+        click.echo(_line(fields))
 
 
 @click.command()

@@ -299,6 +299,27 @@ def test_view_shows_what_a_terminal_would_obey(run, write):
     assert "\\x1b[31mred\\x07\\u202e[bold]x[/bold]" in shown
 
 
+@pytest.mark.parametrize("option", [None, "--follow", "--recover"])
+def test_parse_writes_what_a_terminal_would_obey_as_escapes(run, encoding, option):
+    said = "\x1b[31mred\x9b31m\u202e"
+    odd = f"<|start|>user<|channel|>{said}<|message|>{said}<|end|>"
+    text = f"{odd}<|start|>user<|message|>é<|end|>"
+    ids = json.dumps(encoding.encode(text, allowed_special="all"))
+    result = run("parse", *filter(None, [option]), stdin=ids)
+    written = result.stdout + result.stderr
+    assert not {"\x1b", "\x9b", "\u202e"}.intersection(written)
+    assert "red\\u009b31m\\u202e" in (result.stderr if option == "--recover" else result.stdout)
+    assert "é" in result.stdout
+    assert [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def test_errors_show_what_a_terminal_would_obey_as_escapes(run, write):
+    function = {"name": "f", "parameters": {"\x1b[31mred\x9b31m\u202e": float("nan")}}
+    tools = [{"type": "function", "function": function}]
+    result = run("render", write({**CHAT, "tools": tools}))
+    assert failed(result, ".parameters.\\x1b[31mred\\x9b31m\\u202e: must be a finite number")
+
+
 def test_view_writes_a_page(run, tmp_path):
     out = tmp_path / "page.html"
     assert run("view", EXAMPLE, "--html", out, "--title", "Tomatoes").output == ""
