@@ -1,6 +1,6 @@
 """What files hold: conversations in one of three written forms, as JSON.
 
-harmony      {"messages": [...]} as `Conversation.to_json` writes it
+harmony      {"messages": [...]} as `Conversation.to_json` writes it, or the messages alone
 chat         a Chat Completions request, or its messages alone
 responses    a Responses request
 """
@@ -54,13 +54,13 @@ def conversation_from_document(document: Any, form: str = "auto") -> Conversatio
 
 def form_of(document: Any) -> str:
     """The form in which a document is written. What may be several is a chat: most files are."""
+    messages = document
     if isinstance(document, dict):
         if "input" in document and "messages" not in document:
             return "responses"
         messages = document.get("messages")
-        if isinstance(messages, list) and any(map(_is_harmony, messages)):
-            return "harmony"
-    return "chat"
+    is_harmony = isinstance(messages, list) and any(map(_is_harmony, messages))
+    return "harmony" if is_harmony else "chat"
 
 
 def _is_harmony(message: Any) -> bool:

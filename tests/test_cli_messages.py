@@ -84,6 +84,8 @@ def test_render_requests(run, write, encoding):
     one_message = encoding.render(harmony.Message.from_role_and_content(Role.USER, "hi"))
     as_harmony = run("render", "--dialect", "harmony", write(CHAT)).output
     assert as_harmony.split() == list(map(str, one_message))
+    messages = json.loads(EXAMPLE.read_text())["messages"]
+    assert run("render", write(messages)).output == run("render", EXAMPLE).output
 
 
 def test_the_form_of_a_document(example):
@@ -93,6 +95,7 @@ def test_the_form_of_a_document(example):
     with_null = [{"role": "user", "content": "hi", "channel": None}]
     assert form_of({"messages": with_null}) == "chat"
     assert form_of({"messages": [*with_null, {"channel": "final"}]}) == "harmony"
+    assert form_of(example.to_dict()["messages"]) == form_of([{"channel": "final"}]) == "harmony"
 
 
 def test_render_says_what_is_wrong(run, write):
