@@ -183,6 +183,23 @@ def test_the_stream_of_a_strict_parser_raises_as_it_does(encoding):
         stream.process_many(encoding.encode("a b c<|message|>", allowed_special="all"))
 
 
+@pytest.mark.parametrize("size", [1, 3, 100])
+def test_what_comes_before_an_error_is_said_wherever_it_was_cut(encoding, size):
+    ids = encoding.encode(
+        "<|channel|>final<|message|>Hello, you<|end|> there<|start|>assistant<|message|>!<|end|>",
+        allowed_special="all",
+    )
+    stream = ChatStream(StreamableParser(encoding, Role.ASSISTANT))
+    choices = []
+    for start in range(0, len(ids), size):
+        try:
+            choices += stream.process_many(ids[start : start + size])
+        except harmony.ParseError as error:
+            choices += stream.process_many(ids[error.position + 1 : start + size])
+    choices += stream.finish()
+    assert assembled(choices) == {"role": "assistant", "content": "Hello, you\n!"}
+
+
 def test_messages_of_a_parser_go_into_the_next_request(encoding):
     """The way of an agent: completion, chat message, request, ids."""
     from harmony.openai import conversation_from_chat

@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Iterable
 from typing import Any
 
+from harmony.errors import ParseError
 from harmony.events import MessageHeader, ParseEvent, ParseEventKind
 from harmony.messages import Author, Message
 from harmony.openai.chat import finish_reason_of, is_lost_call, kind_of, tool_call
@@ -73,9 +74,14 @@ class ChatStream:
         self._deltas: list[dict[str, Any]] = []
 
     def process_many(self, ids: Iterable[int]) -> list[dict[str, Any]]:
-        """The choices that `ids` give rise to; often there are none. Raises as the parser does."""
-        for event in self.parser.process_many(ids):
-            self._take(event)
+        """The choices that `ids` give rise to; often there are none. Raises as the parser does;
+        what came before an error is said by the next call."""
+        try:
+            events = self.parser.process_many(ids)
+        except ParseError as error:
+            self._take_all(error.events or [])
+            raise
+        self._take_all(events)
         return self._choices(None)
 
     def finish(self, finish_reason: str | None = None) -> list[dict[str, Any]]:
@@ -84,9 +90,12 @@ class ChatStream:
         That is "tool_calls", "stop", or "length" if the last message is unfinished; a server that
         knows better, because it takes stop tokens out of the ids for one, says so. One call only.
         """
-        for event in self.parser.finish():
-            self._take(event)
+        self._take_all(self.parser.finish())
         return self._choices(finish_reason or finish_reason_of(self.parser.messages))
+
+    def _take_all(self, events: list[ParseEvent]) -> None:
+        for event in events:
+            self._take(event)
 
     def _take(self, event: ParseEvent) -> None:
         if event.kind is ParseEventKind.MESSAGE_START and event.header is not None:
