@@ -111,6 +111,7 @@ def test_notebooks_show_text_as_text():
 def test_what_cannot_be_rendered_has_its_plain_repr():
     assert Message.from_role_and_content(Role.TOOL, "a tool without a name")._repr_html_() is None
     assert Message.from_role_and_content(Role.USER, "\ud800")._repr_html_() is None
+    assert Message.from_role_and_content(Role.USER, harmony.Content())._repr_html_() is None
 
 
 def test_long_conversations_are_cut():

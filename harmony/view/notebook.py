@@ -6,7 +6,6 @@ import functools
 import html
 from importlib.resources import files
 
-from harmony.errors import HarmonyError
 from harmony.messages import Conversation, Message
 from harmony.training import RenderedConversation
 from harmony.view.looks import token_look, visible
@@ -24,7 +23,7 @@ def html_of(source: Conversation | Message | RenderedConversation) -> str | None
     """
     try:
         read = replay(source)
-    except (HarmonyError, ValueError, TypeError, AttributeError):
+    except Exception:  # content of a class of one's own may raise anything
         return None
     with_tokens = isinstance(source, RenderedConversation) and len(read.ids) <= _MOST_TOKENS
     sections = [_section(read, entry, with_tokens) for entry in read.entries[:_MOST_MESSAGES]]
