@@ -1,6 +1,7 @@
 """What every view rests on: a stream, id by id; notebooks; terminals."""
 
 import chats
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -51,6 +52,13 @@ def test_any_ids(encoding, ids, role):
     read = replay(ids, role=role)
     assert read.ids == ids and read.mask is None
     check(read, encoding, role)
+
+
+def test_ids_are_read_as_a_parser_reads_them():
+    assert replay(np.array([1, 2], np.uint8)).ids == [1, 2]
+    for no_ids in "12", ["1"], [1.5], None:
+        with pytest.raises(TypeError):
+            replay(no_ids)
 
 
 @given(chats.conversations(built_in=True))

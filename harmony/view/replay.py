@@ -6,6 +6,7 @@ whatever the ids are there is something to see, and what was repaired is seen as
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -81,7 +82,7 @@ def replay(
         read = _Reader(encoding, source.ids.tolist(), role).replay(mask)
         rendered_indices = set(source.message_index.tolist())
         return read._replace(entries=_with_left_out(read, source.messages, rendered_indices))
-    return _Reader(encoding, [int(token) for token in source], role).replay(None)
+    return _Reader(encoding, [operator.index(token) for token in source], role).replay(None)
 
 
 def _with_left_out(
