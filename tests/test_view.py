@@ -89,6 +89,19 @@ def test_what_is_left_out_is_shown():
     assert [message.content[0].text for message in read.messages] == ["a", "c"]
 
 
+def test_an_open_next_turn_is_shown(encoding):
+    messages = [chats.message(Role.ASSISTANT, text, "final") for text in "ab"]
+    thought = chats.message(Role.ASSISTANT, "t", "analysis")
+    for conversation in [], messages, [thought, *messages]:
+        rendered = encoding.render_annotated(
+            Conversation.from_messages(conversation), next_turn_role=Role.ASSISTANT
+        )
+        read = replay(rendered)
+        texts = [message.content[0].text for message in conversation]
+        assert [entry.text for entry in read.entries] == [*texts, ""]
+        assert read.entries[-1].span == (len(read.ids) - 2, len(read.ids))
+
+
 def test_states():
     read = replay([200005, 17196, 200008, 13225, 200002], role="assistant")
     header, content = StreamState.HEADER, StreamState.CONTENT

@@ -101,7 +101,8 @@ def _with_left_out(
             at = result[-1].span[1]
         else:
             result.append(Entry(message, (at, at), at, text_of(message), [], is_left_out=True))
-    return result
+    # The open next turn belongs to no message.
+    return [*result, *entries]
 
 
 class _Reader:
