@@ -10,7 +10,7 @@ from strategies import surrogate_texts
 import harmony
 from harmony import Conversation, Message, Role, StreamState
 from harmony.view import replay
-from harmony.view.looks import visible
+from harmony.view.looks import token_look, visible
 from harmony.view.page import page_data
 
 
@@ -154,3 +154,12 @@ def test_visible_text_is_visible(text):
 @pytest.mark.parametrize("text", ["", "a b", "é 今 🍅\n"])
 def test_ordinary_text_stays(text):
     assert visible(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "look"), [("\n", "↵"), ("\\n", "\\n"), ("\r\n", "\\r↵"), ('",\n', '",↵'), ("\t", "\\t")]
+)
+def test_line_breaks_in_tokens(encoding, text, look):
+    """JSON and code are full of tokens that hold a backslash and an n."""
+    (token,) = encoding.encode(text)
+    assert token_look(encoding, token) == (look, False)

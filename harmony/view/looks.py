@@ -31,6 +31,6 @@ def token_look(encoding: HarmonyEncoding, token: int) -> tuple[str, bool]:
     if encoding.is_special_token(token):
         return content.decode(), True
     try:
-        return visible(content.decode(), "").replace("\\n", "↵"), False
+        return visible(content.decode().replace("\n", "↵"), ""), False
     except UnicodeDecodeError:
         return f"<{content.hex(' ')}>", False
