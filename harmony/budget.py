@@ -16,7 +16,7 @@ import numpy as np
 from harmony.encoding import load_harmony_encoding
 from harmony.errors import RenderError
 from harmony.messages import Conversation, Message, RenderConversationConfig, Role
-from harmony.parsed import recipients_answered_by
+from harmony.parsed import take_answered
 from harmony.render import analysis_left_out, analysis_policy
 
 # `<|start|>` and the role, an id each.
@@ -95,9 +95,9 @@ def _units(messages: Sequence[Message]) -> list[list[int]]:
     waiting: defaultdict[str, deque[list[int]]] = defaultdict(deque)
     for index, message in enumerate(messages):
         if message.author.role is Role.TOOL:
-            answered = recipients_answered_by(message.author.name, waiting)
-            if calls := next(filter(None, map(waiting.get, answered)), None):
-                calls.popleft().append(index)
+            call = take_answered(message.author.name, waiting)
+            if call is not None:
+                call.append(index)
                 continue
         unit = [index]
         units.append(unit)

@@ -8,8 +8,9 @@ not matter; about half of the real calls are on the analysis channel.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from typing import Any, NamedTuple, NoReturn
+from collections import deque
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 from pydantic import PrivateAttr
 
@@ -20,6 +21,8 @@ _CALL = O200K_HARMONY_SPECIALS["<|call|>"]
 _BUILT_IN_TOOLS = ("python", "browser", "container")
 _NO_TOOLS = ("all", *(role.value for role in Role))
 
+_Call = TypeVar("_Call")
+
 
 def is_call(role: Role, recipient: str | None) -> bool:
     """Whether a message calls a tool that is not built in."""
@@ -28,11 +31,16 @@ def is_call(role: Role, recipient: str | None) -> bool:
     return recipient.partition(".")[0] not in _BUILT_IN_TOOLS
 
 
-def recipients_answered_by(tool: str | None, recipients: Iterable[str]) -> list[str]:
-    """Those of `recipients` whose call a message of `tool` may be the result of, likeliest first:
-    a built-in tool may answer in the name of its namespace."""
-    answered = [r for r in recipients if r == tool or r.startswith(f"{tool}.")]
-    return sorted(answered, key=lambda recipient: recipient != tool)
+def take_answered(tool: str | None, waiting: Mapping[str, deque[_Call]]) -> _Call | None:
+    """Take out of the calls that wait, by recipient, the one whose result a message of `tool` may
+    be, if there is one: a built-in tool may answer in the name of its namespace."""
+    if tool is None:
+        return None
+    calls = waiting.get(tool)
+    if not calls:
+        namespace = f"{tool}."
+        calls = next((waiting[r] for r in waiting if waiting[r] and r.startswith(namespace)), None)
+    return calls.popleft() if calls else None
 
 
 class ParsedMessage(Message):

@@ -4,6 +4,7 @@ import enum
 import json
 import subprocess
 import sys
+from collections import deque
 from decimal import Decimal
 
 import chats
@@ -25,6 +26,7 @@ from harmony.openai import (
     responses_request_from,
 )
 from harmony.openai.names import called_function, from_identifier, to_identifier
+from harmony.parsed import take_answered
 
 KEEP_ALL = harmony.RenderConversationConfig(auto_drop_analysis=False, validate_headers=True)
 
@@ -353,6 +355,18 @@ def test_a_call_of_a_namespace_comes_back(namespace):
     called = chats.built_in_call(namespace, "x")
     items = responses_items_from([called, chats.built_in_result(namespace, "Which function?")])
     assert conversation_from_responses(items).messages[1] == called
+
+
+def test_a_result_finds_its_call_without_a_look_at_the_others():
+    class Unread(dict):
+        def __iter__(self):
+            raise AssertionError("all calls that wait are looked at")
+
+    waiting = Unread({f"functions.f{number}": deque([number]) for number in range(5)})
+    assert take_answered("functions.f3", waiting) == 3
+    namespace = {"browser.open": deque(), "browser.find": deque([1]), "browser": deque()}
+    assert take_answered("browser", namespace) == 1
+    assert take_answered("browser", namespace) is take_answered(None, namespace) is None
 
 
 def test_a_web_search_of_somebody_else():

@@ -25,7 +25,7 @@ from harmony.openai.dialogue import (
 )
 from harmony.openai.fields import Field, entries_given, given
 from harmony.openai.names import called_function, is_built_in
-from harmony.parsed import recipients_answered_by
+from harmony.parsed import take_answered
 
 # request -> conversation
 
@@ -261,13 +261,11 @@ class _Items:
             self._put_message(message, texts, "output_text", status=status, phase=phase)
 
     def _add_result(self, message: Message, path: str) -> None:
-        name = message.author.name or ""
-        answered = recipients_answered_by(name, self._waiting)
-        waiting = next(filter(None, map(self._waiting.get, answered)), None)
-        if waiting is None:
+        name = message.author.name
+        item = take_answered(name, self._waiting)
+        if item is None:
             self._refuse(path, f"no call of {name!r} waits for this result")
             return
-        item = waiting.popleft()
         texts = texts_of(message, path)
         if item["type"] != "function_call":
             builtin.add_result(item, texts)
