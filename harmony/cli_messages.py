@@ -290,17 +290,22 @@ def _replay(file: str, form: str, role: str | None, keep_analysis: bool) -> Repl
 
     ((name, content),) = contents((file,))
     with blamed_on(name):
-        start = content.lstrip()[:1]
-        if start.isdigit() or start == b"-" or not start:
+        if _is_ids(content):
             return replay(read_ids(name, content), role=role)
-        document = _json(name, content)
-        if _is_ids(document):
-            return replay(read_ids(name, content), role=role)
-        conversation = conversation_from_document(document, form)
+        conversation = conversation_from_document(_json(name, content), form)
         return replay(conversation, config=_config(keep_analysis))
 
 
-def _is_ids(document: Any) -> bool:
+def _is_ids(content: bytes) -> bool:
+    """Whether this is one of the forms that `read_ids` reads, and not a conversation."""
+    text = content.lstrip()
+    if not text or text[:1].isdigit() or text[:1] == b"-":
+        return True
+    try:
+        # Of lines that encode --json wrote each is a document.
+        document = json.loads(text.partition(b"\n")[0] if text[:1] == b"{" else text)
+    except (ValueError, RecursionError):
+        return False
     if isinstance(document, dict):
         return "ids" in document
     return isinstance(document, list) and not any(isinstance(item, dict) for item in document)

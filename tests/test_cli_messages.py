@@ -295,6 +295,15 @@ def test_view(run, write):
     assert run("view", stdin="").output == ""
 
 
+@pytest.mark.parametrize("command", ["view", "parse"])
+def test_whatever_encode_writes_is_read(run, tmp_path, command):
+    for name, text in ("a", "<|start|>user<|message|>Hello"), ("b", ", you<|end|>"):
+        (tmp_path / name).write_text(text)
+    for form in [], ["--json"]:
+        ids = run("encode", "--special", "token", *form, tmp_path / "a", tmp_path / "b").stdout
+        assert "Hello, you" in run(command, stdin=ids).stdout
+
+
 def test_view_shows_what_a_terminal_would_obey(run, write):
     message = {"role": "user", "content": "\x1b[31mred\x07\u202e[bold]x[/bold]"}
     shown = run("view", "--ids", write({"messages": [message]})).output
