@@ -143,9 +143,9 @@ def views(messages: Iterable[ParsedMessage]) -> Views:
     """The three things that a server answers with.
 
     `tool_calls`: those whose arguments are complete JSON. `reasoning`: what the assistant said on
-    the analysis channel without calling a tool. `content`: what it said to nobody in particular on
-    another known channel, or on none, unless `<|call|>` ended it. Parts are stripped, empty ones
-    left out, and joined by newlines.
+    the analysis channel, also to built-in tools, but for these calls. `content`: what it said to
+    nobody in particular on another known channel, or on none, unless `<|call|>` ended it. Parts are
+    stripped, empty ones left out, and joined by newlines.
     """
     reasoning: list[str] = []
     content: list[str] = []

@@ -306,10 +306,11 @@ def chat_message_from(
     """One message of a chat that says what `messages`, the parsed completion, say.
 
     `content` (None if there is none): text of the assistant to nobody in particular, on the final
-    or commentary channel or on none; `reasoning`: its analysis; both joined by line breaks, without
-    white space around each part. `tool_calls`: calls of functions, on any channel, with the ids
-    `call_0`, `call_1`, ... after `call_id_prefix`; arguments are as the model wrote them, also if
-    they are no JSON. Calls of built-in tools are not in it, and neither are messages of others.
+    or commentary channel or on none; `reasoning`: its analysis, with what it wrote there for
+    built-in tools; both joined by line breaks, without white space around each part. `tool_calls`:
+    calls of functions, on any channel, with the ids `call_0`, `call_1`, ... after
+    `call_id_prefix`; arguments are as the model wrote them, also if they are no JSON. Calls of
+    built-in tools on other channels are not in it, and neither are messages of others.
 
     A message that ends in `<|call|>` without saying whom it calls is left out, unless it is on the
     final channel.
