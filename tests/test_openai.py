@@ -596,6 +596,16 @@ def test_a_chat_cannot_say_everything(messages):
         chat_request_from(Conversation.from_messages(messages))
 
 
+@pytest.mark.parametrize("request_from", [chat_request_from, responses_request_from])
+def test_what_a_later_message_of_the_developer_declares_has_no_place(request_from):
+    formats = DeveloperContent.new().with_response_format("answer", {})
+    functions = DeveloperContent.new().with_function_tools([ToolDescription.new("f", "")])
+    for content in formats, functions:
+        later = Message.from_role_and_content(Role.DEVELOPER, content.with_instructions("Now."))
+        with pytest.raises(harmony.ConversionError, match=r"^messages\[1\]: .* and nothing else"):
+            request_from(Conversation.from_messages([BY_HAND[2], later]))
+
+
 @pytest.mark.parametrize("channel", ["analysis", "commentary", "final", None])
 @pytest.mark.parametrize("recipient", ["all", "user", "assistant", "", "functions."])
 def test_no_request_holds_a_message_to_nobody_who_can_be_called(recipient, channel):

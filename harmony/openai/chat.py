@@ -19,6 +19,7 @@ from harmony.openai.dialogue import (
     CHANNEL_OF_PHASE,
     PHASE_OF_CHANNEL,
     Dialogue,
+    declares,
     functions_from,
     opening_of,
     text_of,
@@ -221,7 +222,7 @@ class _Chat:
             self._put("user", message, path)
         else:
             content = message.content[0] if len(message.content) == 1 else None
-            if not isinstance(content, DeveloperContent) or content.tools:
+            if not isinstance(content, DeveloperContent) or declares(content):
                 raise ConversionError(path, "a chat holds instructions here, and nothing else")
             if content.instructions is not None:
                 self._put("developer", message, path, content=content.instructions)

@@ -284,6 +284,11 @@ def _only(message: Message, kind: type[_Kind]) -> _Kind | None:
     return content[0] if len(content) == 1 and isinstance(content[0], kind) else None
 
 
+def declares(developer: DeveloperContent) -> bool:
+    """Whether it says more than instructions, for which a request has a place in front only."""
+    return bool(developer.tools or developer.response_formats)
+
+
 def _functions_of(developer: DeveloperContent, path: str) -> list[dict[str, Any]]:
     namespaces = dict(developer.tools or {})
     functions = namespaces.pop("functions", None)

@@ -18,6 +18,7 @@ from harmony.openai.dialogue import (
     CHANNEL_OF_PHASE,
     PHASE_OF_CHANNEL,
     Dialogue,
+    declares,
     functions_from,
     opening_of,
     text_of,
@@ -196,7 +197,7 @@ class _Items:
             self._put_message(message, texts_of(message, path), "input_text")
         else:
             content = message.content[0] if len(message.content) == 1 else None
-            if not isinstance(content, DeveloperContent) or content.tools:
+            if not isinstance(content, DeveloperContent) or declares(content):
                 self._refuse(path, "a request holds instructions here, and nothing else")
             elif content.instructions is not None:
                 self._put_message(message, [content.instructions], "input_text")
