@@ -376,6 +376,12 @@ def test_a_web_search_of_somebody_else():
         "browser.open",
         '{"id": "https://example.org"}',
     )
+    # The name of this action changed.
+    for kind in "find", "find_in_page":
+        action = {"type": kind, "pattern": "frost", "url": "https://example.org"}
+        item = {"type": "web_search_call", "action": action}
+        call = conversation_from_responses([item]).messages[1]
+        assert (call.recipient, call.content[0].text) == ("browser.find", '{"pattern": "frost"}')
 
 
 # what cannot be expressed

@@ -24,7 +24,11 @@ _ACTIONS = {
     "browser.open": ("open_page", "id", "url"),
     "browser.find": ("find_in_page", "pattern", "pattern"),
 }
-_FUNCTION_OF_ACTION = {action: function for function, (action, _, _) in _ACTIONS.items()}
+# Servers and clients of the time before the action was renamed say "find".
+_FUNCTION_OF_ACTION = {
+    **{action: function for function, (action, _, _) in _ACTIONS.items()},
+    "find": "browser.find",
+}
 _SERVERS = ("browser", "container", "python")
 
 
