@@ -258,6 +258,8 @@ def diff(a: str, b: str, form: str, role: str | None, keep_analysis: bool, conte
       harmony diff expected.ids actual.ids
       harmony diff before.json after.json --context 20
     """
+    if a == b == "-":
+        raise click.UsageError("standard input cannot be both A and B")
     from rich.console import Console
 
     from harmony.view.terminal import difference, first_difference

@@ -354,6 +354,8 @@ def test_diff(run, write):
     result = run("diff", EXAMPLE, write(document, "other"))
     assert result.exit_code == 3 and "message 2 (user)" in result.output
     assert failed(run("diff", a, "/no/such/file"), "No such file")
+    assert run("diff", "-", a, stdin="1 2 3").output == "equal: 3 tokens\n"
+    assert run("diff", "-", "-", stdin="1 2 3").exit_code == 2
 
 
 def test_names_of_files_are_no_markup(run, write, tmp_path, monkeypatch):
