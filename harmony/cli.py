@@ -91,9 +91,10 @@ class _Group(click.Group):
 def main() -> None:
     """Text and conversations to o200k_harmony token ids and back.
 
-    Every command reads the files it is given, or standard input; `-` is standard input too. The
-    exit code is 0 if all went well, 1 if something is wrong with a file, 2 if with the command, 3
-    if `diff` found a difference or `parse --recover` had to repair something, and 130 after Ctrl-C.
+    Commands read the files they are given, or standard input; `-` is standard input too, but not
+    for encode-dataset, whose jobs must be able to read their files again. The exit code is 0 if all
+    went well, 1 if something is wrong with a file, 2 if with the command, 3 if `diff` found a
+    difference or `parse --recover` had to repair something, and 130 after Ctrl-C.
 
     \b
     Examples:
