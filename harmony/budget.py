@@ -62,12 +62,12 @@ def fit(
         return bool(total <= budget)
 
     candidates = range(len(droppable) + 1)
-    if keep is None:
+    if any(messages[index].channel == "analysis" for index in left(len(droppable))):
+        # Analysis that stays is rendered once the answer after it is dropped.
+        n_dropped = next(filter(fits, candidates), len(candidates))
+    else:
         # With one message less there are not more ids, so those that fit are the last ones.
         n_dropped = bisect.bisect_left(candidates, True, key=fits)
-    else:
-        # There may be: analysis that is kept is rendered once the answer after it is dropped.
-        n_dropped = next(filter(fits, candidates), len(candidates))
     if n_dropped == len(candidates):
         raise RenderError(
             f"what has to stay of the conversation does not fit into {max_tokens} tokens"

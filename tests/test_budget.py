@@ -129,6 +129,16 @@ def test_what_is_kept_may_cost_more_when_an_answer_is_dropped(encoding):
         )
 
 
+@pytest.mark.parametrize("role", [Role.SYSTEM, Role.DEVELOPER, Role.USER])
+def test_what_stays_by_itself_may_be_analysis(encoding, role):
+    thought = chats.message(role, "well " * 100, "analysis")
+    answer = chats.message(Role.ASSISTANT, "answer", "final")
+    conversation = Conversation.from_messages([thought, answer])
+    limit = length(encoding, conversation)
+    assert limit < 20
+    assert harmony.fit(conversation, limit) == conversation
+
+
 def test_a_conversation_is_rendered_once(monkeypatch):
     calls = []
     for name in "render", "render_conversation", "render_annotated":
