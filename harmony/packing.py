@@ -116,11 +116,10 @@ def _documents(rows: Any, loss_mask: NDArray[np.bool_] | None) -> list[_Document
     if isinstance(rows, dict):
         raise TypeError("rows must be a list of rows, not one row")
     if not isinstance(rows, TokenBatch):
-        rows = list(rows)
-        if any(isinstance(row, dict) for row in rows):
-            rows, masks = _columns(rows)
-            loss_mask = masks if loss_mask is None else loss_mask
+        rows, masks = _columns(list(rows))
         rows = join(rows)
+        if loss_mask is None and masks is not None:
+            loss_mask = _joined(masks, np.diff(rows.offsets).tolist())
     elif np.asarray(rows.ids).dtype != np.uint32:
         rows = join(TokenBatch(rows.ids, rows.offsets))
     documents: list[_Document] = []
@@ -135,13 +134,24 @@ def _documents(rows: Any, loss_mask: NDArray[np.bool_] | None) -> list[_Document
     return documents
 
 
-def _columns(rows: list[Any]) -> tuple[list[Any], NDArray[np.bool_] | None]:
-    """Of rows of a Dataset the ids of each, and the masks in one, if there are any."""
+def _columns(rows: list[Any]) -> tuple[list[Any], list[Any] | None]:
+    """The ids of each row and, of rows of a Dataset, the masks, if there are any."""
+    if not any(isinstance(row, dict) for row in rows):
+        return rows, None
     for at, row in enumerate(rows):
         if not isinstance(row, dict) or "ids" not in row:
             raise TypeError(f"row {at}: must be a dict with ids, as all rows of a Dataset are")
-    masks = [row["loss_mask"] for row in rows if "loss_mask" in row]
-    return [row["ids"] for row in rows], np.concatenate(masks) if masks else None
+    has_masks = any("loss_mask" in row for row in rows)
+    masks = [row.get("loss_mask", ()) for row in rows] if has_masks else None
+    return [row["ids"] for row in rows], masks
+
+
+def _joined(masks: list[Any], lengths: list[int]) -> NDArray[np.bool_]:
+    """The masks of rows of these lengths in one. ValueError for one of another length."""
+    for at, (mask, length) in enumerate(zip(masks, lengths, strict=True)):
+        if len(mask) != length:
+            raise ValueError(f"row {at}: the loss mask has {len(mask)} items for {length} ids")
+    return np.concatenate([np.asarray(mask, np.bool_) for mask in masks])
 
 
 def _pieces(documents: list[_Document], length: int, on_long: str) -> list[tuple[int, int, int]]:

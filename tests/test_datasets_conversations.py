@@ -588,6 +588,11 @@ def test_pack_takes_rows_of_a_data_set(tmp_path, encoding, rows):
     assert pack(texts, 512).loss_mask.sum() == len(mask)
     with pytest.raises(ValueError, match="the loss mask has"):
         pack([texts[0], some[1]], 512)
+    # Together they are as long as the ids.
+    swapped = [{**some[0], "loss_mask": mask[:1]}, {**some[1], "loss_mask": mask[1:]}]
+    with pytest.raises(ValueError, match="row 0: the loss mask has 1 items for"):
+        pack(swapped, 512)
+    assert pack(swapped, 512, loss_mask=mask).loss_mask.sum() == len(mask)
     with pytest.raises(TypeError, match="row 1: must be a dict with ids"):
         pack([some[0], [1, 2]], 512)
     with pytest.raises(TypeError, match="row 0: must be a dict with ids"):
