@@ -35,11 +35,13 @@ def list_array(
     present: NDArray[np.bool_] | None = None,
 ) -> pa.LargeListArray:
     """`large_list<uint32>` over this memory, or over a copy where ids are not uint32 or offsets not
-    int64; `present`: which rows are not null (None: all)."""
+    int64; `present`: which rows are not null (None: all). Raises ValueError for offsets that lead
+    out of the ids, which Arrow would follow."""
     ids = np.asarray(ids)
     if ids.dtype != np.uint32:
         ids = join_ids([ids], np.empty(2, np.int64))
     offsets = np.ascontiguousarray(offsets, np.int64)
+    batch.check_offsets(ids, offsets)
     validity = None
     if present is not None and not present.all():
         validity = pa.py_buffer(np.packbits(present, bitorder="little"))

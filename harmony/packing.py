@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from harmony.batch import TokenBatch, join, position
+from harmony.batch import TokenBatch, check_offsets, join, position
 from harmony.special_tokens import O200K_HARMONY_SPECIALS
 
 if TYPE_CHECKING:
@@ -115,13 +115,15 @@ def _documents(rows: Any, loss_mask: NDArray[np.bool_] | None) -> list[_Document
         loss_mask = rows.loss_mask()
     if isinstance(rows, dict):
         raise TypeError("rows must be a list of rows, not one row")
-    if not isinstance(rows, TokenBatch):
+    if isinstance(rows, TokenBatch):
+        check_offsets(rows.ids, rows.offsets)
+        if np.asarray(rows.ids).dtype != np.uint32:
+            rows = join(TokenBatch(rows.ids, rows.offsets))
+    else:
         rows, masks = _columns(list(rows))
         rows = join(rows)
         if loss_mask is None and masks is not None:
             loss_mask = _joined(masks, np.diff(rows.offsets).tolist())
-    elif np.asarray(rows.ids).dtype != np.uint32:
-        rows = join(TokenBatch(rows.ids, rows.offsets))
     documents: list[_Document] = []
     first = int(rows.offsets[0])  # of a slice not 0
     n_ids = int(rows.offsets[-1]) - first

@@ -320,6 +320,9 @@ def test_a_damaged_batch_is_refused(encoding):
     for offsets in ([0, 3], [-1, 2], [0, 2, 1], []):
         with pytest.raises(ValueError, match="offsets"):
             encoding.decode_batch(TokenBatch(ids, np.array(offsets, np.int64)))
+    for offsets in ([0, 3], [-1, 2], [0, 2, 1], [0, 10**9, 1]):
+        with pytest.raises(ValueError, match="offsets must not decrease"):
+            TokenBatch(ids, np.array(offsets, np.int64)).to_arrow()
 
 
 @given(st.lists(token_ids(), max_size=6))

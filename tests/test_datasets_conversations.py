@@ -612,6 +612,10 @@ def test_pack_refuses_what_are_no_ids():
             pack([[7], [8, wrong]], 4)
     with pytest.raises(TypeError, match="row 1: null is no list of ids"):
         pack([[7], None], 4)
+    for damaged in ([0, 4], [-1, 3], [0, 3, 2], [0, 2, 1, 3]):
+        for kind in (np.uint32, np.int64):
+            with pytest.raises(ValueError, match="offsets must not decrease"):
+                pack(TokenBatch(np.array([7, 8, 9], kind), np.array(damaged)), 4)
 
 
 @pytest.mark.parametrize(
