@@ -214,6 +214,8 @@ def render_messages(
         if type(conversation) is Conversation:
             messages = conversation.__dict__["messages"]
             if type(messages) is list:
+                # A list of its own: the conversation may go on while somebody looks at the result.
+                messages = messages[:]
                 return messages, writer.conversation_ids(messages, policy, opening)
     except _NOT_PLAIN:
         pass

@@ -78,20 +78,18 @@ class RenderedBatch(TokenBatch):
         part: NDArray[np.uint8],
         message_offsets: NDArray[np.int64],
         messages: list[list[Message]],
+        role: NDArray[np.uint8],
+        channel: NDArray[np.int16],
+        channels: tuple[str, ...],
     ) -> None:
         super().__init__(ids, offsets)
         self.message_index = message_index
         self.part = part
         self.message_offsets = message_offsets
         self.messages = messages
-        of_all = [message for row in messages for message in row]
-        codes: dict[str, int] = {}
-        self.role = np.array([_CODE_OF_ROLE[m.author.role] for m in of_all], np.uint8)
-        self.channel = np.array(
-            [-1 if m.channel is None else codes.setdefault(m.channel, len(codes)) for m in of_all],
-            np.int16,
-        )
-        self.channels = tuple(codes)
+        self.role = role
+        self.channel = channel
+        self.channels = channels
 
     @overload  # type: ignore[override]
     def __getitem__(self, index: int) -> RenderedConversation: ...
@@ -105,6 +103,7 @@ class RenderedBatch(TokenBatch):
         tokens = slice(offsets[0], offsets[-1])
         start = index.indices(len(self))[0]
         message_offsets = self.message_offsets[start : start + len(offsets)]
+        messages = slice(message_offsets[0], message_offsets[-1])
         return RenderedBatch(
             self.ids[tokens],
             offsets - offsets[0],
@@ -112,6 +111,9 @@ class RenderedBatch(TokenBatch):
             self.part[tokens],
             message_offsets - message_offsets[0],
             self.messages[start : start + len(offsets) - 1],
+            self.role[messages],
+            self.channel[messages],
+            self.channels,
         )
 
     def __iter__(self) -> Iterator[RenderedConversation]:  # type: ignore[override]
@@ -173,6 +175,9 @@ class RenderedConversation:
                 self.part,
                 np.array([0, len(self.messages)], np.int64),
                 [self.messages],
+                self.role,
+                self.channel,
+                self.channels,
             )
         return self._batch.loss_mask(train_on)
 
@@ -277,6 +282,9 @@ def _annotated(rows: Sequence[tuple[list[Message], Sequence[int]]], policy: str)
     part[np.arange(n_ids) <= header_ends[rendered]] = TokenPart.HEADER
     part[(np.append(starts[1:], n_ids) - 1)[index_of >= 0]] = TokenPart.END
     part[starts] = TokenPart.START
+    of_all = [message for messages, _ in rows for message in messages]
+    codes: dict[str, int] = {}
+    channel = [-1 if m.channel is None else codes.setdefault(m.channel, len(codes)) for m in of_all]
     return RenderedBatch(
         ids,
         offsets,
@@ -284,6 +292,9 @@ def _annotated(rows: Sequence[tuple[list[Message], Sequence[int]]], policy: str)
         part,
         np.cumsum([0, *(len(messages) for messages, _ in rows)], dtype=np.int64),
         [messages for messages, _ in rows],
+        np.array([_CODE_OF_ROLE[m.author.role] for m in of_all], np.uint8),
+        np.array(channel, np.int16),
+        tuple(codes),
     )
 
 

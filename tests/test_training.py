@@ -150,7 +150,7 @@ def test_batches(encoding, rows, policy, for_training):
     for got, expected in zip(batch, singles, strict=True):
         for name in ("ids", "message_index", "part", "role"):
             assert getattr(got, name).tolist() == getattr(expected, name).tolist()
-        assert got.messages is expected.messages
+        assert list(map(id, got.messages)) == list(map(id, expected.messages))
         assert [got.channels[c] for c in got.channel if c >= 0] == [
             expected.channels[c] for c in expected.channel if c >= 0
         ]
@@ -168,6 +168,31 @@ def test_a_slice_of_a_batch_is_a_batch(encoding, cut):
     for name in ("ids", "offsets", "message_index", "part", "message_offsets", "role"):
         assert getattr(part, name).tolist() == getattr(expected, name).tolist()
     assert part.loss_mask("last_turn").tolist() == expected.loss_mask("last_turn").tolist()
+
+
+def test_a_conversation_may_go_on_after_it_was_rendered(encoding):
+    """Its masks are those of the messages that were rendered, as they were."""
+
+    def final(message, index):
+        return index == 4 and message.content[0].text == "two"
+
+    conversations = [TURN.model_copy(deep=True) for _ in range(3)]
+    batch = encoding.render_batch(conversations, annotated=True)
+    rendered = [encoding.render_annotated(conversations[0]), *batch, *batch[1:], batch]
+
+    def masks():
+        return [[one.loss_mask(pick).tolist() for pick in (*PRESETS, final)] for one in rendered]
+
+    before = masks()
+    rendered[1:] = [*batch, *batch[1:], batch]
+    for conv in conversations:
+        del conv.messages[:2]
+        conv.messages[2].with_channel("commentary")
+        conv.messages[3].author.role = Role.ASSISTANT
+        conv.messages.append(message("user", "q3"))
+    assert masks() == before
+    for one in rendered[:-1]:
+        assert len(one.messages) == len(one.role) == 8
 
 
 def test_large_batches_on_threads(encoding):
