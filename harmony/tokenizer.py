@@ -403,6 +403,8 @@ class LoadedTokenizer(Tokenizer):
         for text, token in special_tokens.items():
             if not isinstance(text, str) or not text:
                 raise VocabularyError(f"special token {text!r} is not a non-empty str")
+            if any("\ud800" <= character <= "\udfff" for character in text):
+                raise VocabularyError(f"special token {text!r} holds surrogates")
             if not isinstance(token, int) or not 0 <= token <= 0xFFFFFFFF:
                 raise VocabularyError(f"special token {text!r} has id {token!r}, not 0 ... 2**32-1")
             if token < len(tokens) and tokens[token]:

@@ -327,11 +327,12 @@ def test_a_folder_is_refused(path):
         {"a": 600, "b": 600},
         {"": 600},
         {1: 600},
+        {"a\ud800": 600},
     ],
-    ids=repr,
+    ids=ascii,
 )
 def test_special_tokens_that_cannot_be_are_refused(path, special_tokens):
-    with pytest.raises((VocabularyError, ValueError, TypeError)):
+    with pytest.raises(VocabularyError):
         load(path.with_name("specials"), small_ranks(), special_tokens=special_tokens)
 
 
