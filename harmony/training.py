@@ -211,6 +211,8 @@ def render_batch(
     annotated: bool,
 ) -> TokenBatch:
     """`HarmonyEncoding.render_batch`."""
+    if isinstance(conversations, Conversation):
+        raise TypeError("conversations must be a list of conversations, not one Conversation")
     rows = list(conversations)
 
     def work(chunk: int) -> list[tuple[list[Message], array[int]]]:

@@ -298,6 +298,8 @@ def test_what_cannot_be_asked_for(encoding):
         encoding.render_annotated(TURN, next_turn_role="assistant", for_training=True)
     with pytest.raises(ValueError, match="unknown role: bob"):
         encoding.render_annotated(TURN, next_turn_role="bob")
+    with pytest.raises(TypeError, match="a list of conversations, not one"):
+        encoding.render_batch(TURN)
 
 
 def test_an_empty_conversation(encoding):
