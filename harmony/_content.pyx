@@ -494,7 +494,8 @@ cdef str unlocked_str(const Bytes* text):
 
 
 cdef str str_from(const Bytes* text, size_t start):
-    """The str of well-formed UTF-8 from byte `start` on."""
+    """The str of well-formed UTF-8 from byte `start` on, if the text is that long."""
+    start = min(start, text.n)
     count_steps(text.n - start)
     return PyUnicode_DecodeUTF8(<const char*>text.data + start, text.n - start, NULL)
 

@@ -777,9 +777,9 @@ cdef class Parser:
     cdef bint judge(self, int64_t token, size_t position) except -1:
         """The first marker of a header came: does the text before it belong to the header?"""
         cdef size_t n = self.header.n
+        cdef bint is_started = n > 0 and self.header.data[0] == START_ID
         verdict = _IS_HEADER
-        if n and not (self.header.data[0] == START_ID and (
-                n == 1 or n == 2 and self.header.data[1] in _ROLE_WORDS)):
+        if n and not (is_started and (n == 1 or n == 2 and self.header.data[1] in _ROLE_WORDS)):
             key = self.header_key() if n <= REMEMBERED_IDS else None
             verdict = _VERDICTS.get(key)
             if verdict is None:
@@ -788,7 +788,7 @@ cdef class Parser:
                     remember(_VERDICTS, key, verdict)
         if verdict == _IS_CONTENT:
             return self.rescue(token, position, False)
-        if verdict == _IS_NOTHING and self.header.data[0] != START_ID:
+        if verdict == _IS_NOTHING and not is_started:
             self.note(_SKIPPED_TEXT, self.header_start, position,
                       self.reader.shown(self.ids()))
             self.settle(None)
@@ -806,10 +806,12 @@ cdef class Parser:
         cdef bint is_stop = token != NO_TOKEN and kind_of(<uint32_t>token) == ON_STOP
         cdef size_t base = self.header_start
         cdef size_t i, start, stop
-        cdef Ids ids = self.header
+        cdef Ids ids
         cdef int kind
         pieces = self.reader.read_front(self.ids(), at_end_of_stream=is_end, is_stopped=is_stop)
-        # From here on `header` may be used for another one.
+        # From here on `header` may be used for another one. Not sooner are the ids taken out of it:
+        # another thread may have fed this parser while Python read them, and there may be fewer.
+        ids = self.header
         memset(&self.header, 0, sizeof(Ids))
         self.given_role = None
         self.enter(EXPECT_START)
@@ -826,7 +828,7 @@ cdef class Parser:
                     continue
                 self.open_content(BARE, fields, base + <size_t>content)
                 self.content.n_dropped = n_dropped
-                for i in range(<size_t>content, stop):
+                for i in range(<size_t>content, min(stop, ids.n)):
                     kind = kind_of(ids.data[i])
                     self.add_to_content(TRANSITIONS[RECOVER][CONTENT][kind], ids.data[i], base + i)
                 if stop < ids.n:
@@ -1033,10 +1035,17 @@ cdef class Parser:
         return 0
 
     cdef int note_repairs(self) except -1:
-        cdef size_t i, n = self.repairs.n
-        self.repairs.n = 0
-        for i in range(0, n, 2):
-            self.note(_INVALID_UTF8, self.repairs.spans[i], self.repairs.spans[i + 1], "\ufffd")
+        cdef Repairs repairs = self.repairs
+        cdef size_t i
+        # Noting may run the collector, and that anything, also what feeds this parser.
+        memset(&self.repairs, 0, sizeof(Repairs))
+        try:
+            for i in range(0, repairs.n, 2):
+                self.note(_INVALID_UTF8, repairs.spans[i], repairs.spans[i + 1], "\ufffd")
+        finally:
+            free(self.repairs.spans)
+            repairs.n = 0
+            self.repairs = repairs
         return 0
 
     cdef int settle(self, object message_index) except -1:
