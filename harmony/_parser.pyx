@@ -596,6 +596,8 @@ cdef class Parser:
             if self.repairs.n:
                 self.note_repairs()
             return 0
+        # Whatever comes out now, comes out at this id.
+        self.content.delta = self.content.text.n
         while self.act(action, token, position):
             action = TRANSITIONS[self.mode][self.state][kind_of(token)]
         return 0

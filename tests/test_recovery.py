@@ -390,6 +390,25 @@ def test_what_a_recovering_parser_shows(encoding):
     assert parser.state_data["header_tokens"] == encode(encoding, "assistant")
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_the_last_delta_is_what_the_id_added(seed, encoding):
+    rng = random.Random(seed)
+    for stream in random_streams(scaled(200), seed, encoding):
+        limit = rng.choice((None, None, 3))
+        parser = StreamableParser(
+            encoding, stream.role, on_error="recover", max_header_tokens=limit
+        )
+        before = n_before = None
+        for token in stream.ids:
+            parser.process(token)
+            delta = parser.last_content_delta
+            assert delta != ""
+            is_same = parser.state is StreamState.CONTENT and len(parser.messages) == n_before
+            before = before if is_same else ""
+            assert parser.current_content == before + (delta or ""), (stream, token)
+            before, n_before = parser.current_content, len(parser.messages)
+
+
 @pytest.mark.parametrize("on_error", ["raise", "recover"])
 def test_reset(encoding, on_error):
     ids = encode(encoding, "<|channel|>final<|message|>Hello<|end|>")
