@@ -218,6 +218,7 @@ def parse_rows(parser_of, list rows not None, Py_ssize_t first_row):
     cdef uint8_t[::1] plain = np.zeros(n_rows, dtype=np.uint8)
     known = {}
     result = []
+    refusal = None
     memset(&scan, 0, sizeof(Scan))
     memset(&ids, 0, sizeof(Ids))
     memset(&row_ids, 0, sizeof(Ids))
@@ -227,12 +228,18 @@ def parse_rows(parser_of, list rows not None, Py_ssize_t first_row):
     try:
         for row in range(n_rows):
             row_ids.n = 0
-            gather(&row_ids, rows[row])
+            try:
+                gather(&row_ids, rows[row])
+            except Exception as error:
+                # What is wrong with rows before it comes first.
+                refusal = error
+                n_rows = row
+                break
             if append_ids(&ids, &row_ids) != OK:
                 raise MemoryError()
             starts[row + 1] = ids.n
         with nogil:
-            is_done = scan_rows(&scan, codec, &ids, starts, found_stops, plain)
+            is_done = scan_rows(&scan, codec, &ids, starts, found_stops, plain[:n_rows])
         if not is_done:
             raise MemoryError()
         for row in range(n_rows):
@@ -247,6 +254,9 @@ def parse_rows(parser_of, list rows not None, Py_ssize_t first_row):
                     ids.data + starts[row], <size_t>(starts[row + 1] - starts[row])))
                 messages = parser.process_eos().messages
             result.append(messages)
+        row = n_rows
+        if refusal is not None:
+            raise refusal
     except MemoryError:
         raise
     except Exception as error:

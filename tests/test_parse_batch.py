@@ -81,6 +81,17 @@ def test_errors_name_the_row(num_threads, encoding):
             encoding.parse_batch([good], num_threads=wrong)
 
 
+@pytest.mark.parametrize("num_threads", [1, 2, 8])
+def test_the_first_row_that_is_wrong_is_named(num_threads, encoding):
+    good = [START, 173781, MESSAGE, 24912, END]
+    rows = [good] * 32
+    for wrong, error in (([5], ParseError), ([-1], OverflowError), (["x"], TypeError)):
+        for later in ([5], [1 << 32], None):
+            rows[2:4] = [wrong, later]
+            with pytest.raises(error, match=r"^row 2: "):
+                encoding.parse_batch(rows, num_threads=num_threads)
+
+
 def test_others_run_while_a_chunk_is_scanned(encoding):
     """The scan holds no lock. Nobody is made to give it up here; another thread runs only while it
     is not held."""
