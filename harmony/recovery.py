@@ -324,9 +324,8 @@ class HeaderReader:
         header = _Header(source, self._hint)
         if header.lead(len(source.text), marker_follows=True, any_word=True) is not None:
             return False
-        rest, _ = header.front(at_end_of_stream=False)
-        fields = header.fields
-        return not fields.recipients and has_substance(source.shown(rest))
+        rest, is_truncated = header.front(at_end_of_stream=True)
+        return not is_truncated and has_substance(source.shown(rest))
 
     def shown(self, ids: Sequence[int]) -> str:
         """The text of ids as a diagnostic shows it."""

@@ -151,6 +151,7 @@ def check_law(encoding, ids, role, rng):
     counts = parser.token_counts
     assert sum(counts.values()) == len(ids), where
     assert min(counts.values()) >= 0, where
+    return parser
 
 
 # Streams seen in the wild
@@ -262,6 +263,14 @@ def test_text_that_is_content_before_its_header_is_over(seed, encoding):
         n_early += bool(early)
         check_law(encoding, ids, rng.choice(ROLES), rng)
     assert n_early
+
+
+@pytest.mark.parametrize("who", ["assistant", "bash", "final"])
+def test_a_last_to_is_no_content_however_long_its_header(who, encoding):
+    for n_words in range(20):
+        text = "<|start|>" + who + " json" * n_words + " to\n"
+        parser = check_law(encoding, encode(encoding, text), None, random.Random(n_words))
+        assert parser.messages == []
 
 
 @pytest.mark.parametrize("seed", range(4))
