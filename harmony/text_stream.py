@@ -132,12 +132,14 @@ class TextStreamParser:
 
 
 _CHANNEL = "(?:analysis|commentary|final(?!ly|i[sz]|ist|ity))"
+_TYPE = r"(?:json|code)(?=\s*[\[{(\"])"
+# A name ends where no name goes on; what is glued to it begins behind a letter or a digit.
+_TO = r"\s*to=(?P<{}>[\w.\-]+?)(?:(?=[\s\[{{(]|$)|(?<=[^\W_])(?={}))"
 # assistant[ to=NAME]CHANNEL[ to=NAME][ TYPE], as its words stand when the markers are gone.
-_TO = r"\s*to=(?P<{}>[\w.\-]+?)"
 _STRIPPED_HEADER = re.compile(
-    rf"(?P<role>assistant)?(?:{_TO.format('before')}(?=\s|{_CHANNEL}|[\[{{(]|$)\s*)?"
-    rf"(?P<channel>{_CHANNEL})?(?:{_TO.format('after')}(?=\s|json|code|[\[{{(]|$))?"
-    r"(?:\s*(?P<type>json|code)(?=\s*[\[{(\"]))?"
+    rf"(?P<role>assistant)?(?:{_TO.format('before', _CHANNEL)}\s*)?"
+    rf"(?P<channel>{_CHANNEL})?(?:{_TO.format('after', _TYPE)})?"
+    rf"(?:\s*(?P<type>{_TYPE}))?"
 )
 _STRIPPED_BOUNDARY = re.compile(rf"assistant(?=\s*to=[\w.\-]|{_CHANNEL})")
 

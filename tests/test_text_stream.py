@@ -153,6 +153,12 @@ STRIPPED = {
     "finally, it works": [(None, None, None, "finally, it works")],
     "analysis of the data": [(None, None, None, "analysis of the data")],
     "The assistant finally spoke": [(None, None, None, "The assistant finally spoke")],
+    "assistantcommentary to=functions.run_code json{}": [("commentary", "functions.run_code", "json", "{}")],
+    "assistantcommentary to=functions.decode json{}": [("commentary", "functions.decode", "json", "{}")],
+    "assistantcommentary to=functions.jsonify{}": [("commentary", "functions.jsonify", None, "{}")],
+    "assistantcommentary to=functions.fjson{}": [("commentary", "functions.f", "json", "{}")],
+    "assistant to=functions.get_analysiscommentary json{}": [("commentary", "functions.get_analysis", "json", "{}")],
+    "assistant to=functions.final_answer{}": [(None, "functions.final_answer", None, "{}")],
     "": [],
 }  # fmt: skip
 
