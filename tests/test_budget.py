@@ -139,6 +139,15 @@ def test_what_stays_by_itself_may_be_analysis(encoding, role):
     assert harmony.fit(conversation, limit) == conversation
 
 
+def test_what_has_to_stay_may_cost_more_when_an_answer_is_dropped(encoding):
+    rules = chats.message(Role.DEVELOPER, "well " * 100, "analysis")
+    answer = chats.message(Role.ASSISTANT, "answer", "final")
+    messages = [rules, asked("one"), answer, asked("two"), asked("three")]
+    without_question = Conversation.from_messages([rules, *messages[2:]])
+    limit = length(encoding, without_question)
+    assert harmony.fit(Conversation.from_messages(messages), limit) == without_question
+
+
 def test_a_conversation_is_rendered_once(monkeypatch):
     calls = []
     for name in "render", "render_conversation", "render_annotated":
