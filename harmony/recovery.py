@@ -428,11 +428,13 @@ class _Header:
             if after and not after.text.startswith("to="):
                 name, stop = after.text, after.stop
         # A name cut in two by a marker.
+        parts = [name]
         while name and self.text.startswith(_AT_CHANNEL + ".", stop):
             rest = self.word(stop + 1)
             assert rest is not None
-            name, stop = name + rest.text, rest.stop
-        self.fields.recipients.append(_Word(name, word.start, stop))
+            parts.append(rest.text)
+            stop = rest.stop
+        self.fields.recipients.append(_Word("".join(parts), word.start, stop))
         return stop
 
     # text before the first marker
