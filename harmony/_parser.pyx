@@ -721,6 +721,9 @@ cdef class Parser:
 
     cdef int take_header(self, size_t position) except -1:
         """`<|message|>` came: read the header."""
+        # Nothing else leads to content, where the codec is used.
+        if self.codec is None:
+            raise RuntimeError("StreamableParser.__init__ has not been called")
         if self.mode == RECOVER:
             return self.take_any_header(position)
         key = None
@@ -967,8 +970,6 @@ cdef class Parser:
         cdef Py_ssize_t n_bytes
         cdef size_t i
         cdef Codec codec = self.codec
-        if codec is None:
-            raise RuntimeError("StreamableParser.__init__ has not been called")
         memset(&gathered, 0, sizeof(Bytes))
         try:
             for i in range(self.header.n):

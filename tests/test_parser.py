@@ -206,6 +206,8 @@ def test_ids_out_of_range(ids, encoding):
 
 
 def test_a_parser_without_constructor_is_harmless(encoding):
+    # The header below has been read before, by another parser.
+    feed(StreamableParser(encoding, None), [START, ASSISTANT, MESSAGE])
     parser = StreamableParser.__new__(StreamableParser)
     for name in ("state", "current_role", "current_content", "last_content_delta", "messages"):
         assert not getattr(parser, name)
@@ -214,6 +216,9 @@ def test_a_parser_without_constructor_is_harmless(encoding):
     with pytest.raises(RuntimeError):
         parser.process(MESSAGE)
     assert parser.tokens == [START, MESSAGE]
+    parser = StreamableParser.__new__(StreamableParser)
+    with pytest.raises(RuntimeError):
+        parser.process_many([START, ASSISTANT, MESSAGE, HELLO])
     with pytest.raises((TypeError, AttributeError)):
         StreamableParser.__init__(parser, "no encoding", None)
 
