@@ -51,6 +51,7 @@ from harmony._content cimport (
 import numpy as np
 from pydantic import BaseModel
 
+from harmony.encoding import HarmonyEncoding
 from harmony.errors import HarmonyError, ParseError
 from harmony.events import (
     Diagnostic, DiagnosticKind, MessageHeader, ParseEvent, ParseEventKind,
@@ -321,8 +322,9 @@ cdef class Parser:
             raise ValueError("there are three states")
         if not 0 <= mode < N_MODES:
             raise ValueError("there are three modes")
-        if not isinstance(encoding._codec, Codec):
-            raise TypeError(f"{encoding!r} is no encoding")
+        # Another vocabulary would leave its reading of ids among the headers that are remembered.
+        if not isinstance(encoding, HarmonyEncoding):
+            raise TypeError(f"a HarmonyEncoding is needed, not {encoding!r}")
         self.codec = encoding._codec
         self.encoding = encoding
         self.states = states

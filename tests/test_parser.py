@@ -223,6 +223,12 @@ def test_a_parser_without_constructor_is_harmless(encoding):
         StreamableParser.__init__(parser, "no encoding", None)
 
 
+def test_only_the_encoding_of_the_format_is_one(tokenizer, base_tokenizer):
+    for other in (tokenizer, base_tokenizer):
+        with pytest.raises(TypeError, match="a HarmonyEncoding is needed, not "):
+            StreamableParser(other, None)
+
+
 def test_constructing_again_starts_again(encoding):
     parser = StreamableParser(encoding, None)
     feed(parser, [*OPEN, HELLO, END, *OPEN, HELLO])
