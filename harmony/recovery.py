@@ -64,10 +64,10 @@ _ANY_MARK = re.compile(f"[{_MARKS}]")
 _NO_MARKER = re.compile(f"[{_AT_CONTROL}{_AT_UNKNOWN}]")
 _MARKER = re.compile(f"[{_AT_CHANNEL}{_AT_CONSTRAIN}]")
 _ANY_BROKEN = re.compile(f"[{_BROKEN}]")
-# What openai_harmony reads in another way: white space that does not end its words, and what may be
-# a marker in ordinary tokens.
+# What openai_harmony reads in another way: white space that does not end its words, and markers in
+# ordinary tokens. (A channel that it ends at another "<" is reported as an unknown one.)
 _ODD_SPACE = "".join(character for character in WHITE_SPACE if character not in " \t\n\f\r")
-_ODD = re.compile(f"[<{_BROKEN}{_ODD_SPACE}]")
+_ODD = re.compile(rf"[{_BROKEN}{_ODD_SPACE}]|<(?=\|(?:channel|constrain)\|>)")
 
 _ANY_ROLE = "|".join(_ROLES)
 _ANY_CHANNEL = "|".join(f"(?i:{channel})" for channel in _CHANNELS)

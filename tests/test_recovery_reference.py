@@ -419,9 +419,11 @@ NAMES = [
     "Assistant", "useful", "finally", "assistant_helper", "functions.", "bash:1", "é", "中文",
     "\U0001f600", "functions.f{}", "=",
 ]  # fmt: skip
-RECIPIENTS = [*NAMES, "user", "python", "container.exec", "final", "analysis", "system", ".x"]
+RECIPIENTS = [
+    *NAMES, "user", "python", "container.exec", "final", "analysis", "system", ".x", "a<b", "<|x|>",
+]  # fmt: skip
 TYPES = [
-    "json", "code", "text", "yaml", "x{}", "final", "user", "functions.g", "assistant", ".",
+    "json", "code", "text", "yaml", "x{}", "final", "user", "functions.g", "assistant", ".", "<",
     "<|constrain|>json", "<|constrain|>code", "<|constrain|>yaml", "<|constrain|>.",
 ]  # fmt: skip
 

@@ -930,12 +930,15 @@ class _Parser:
         """What the reference reads in another way, in a header that it could read."""
         characters = self.characters(at, stop)
         self.report_broken(characters)
-        for character in characters:
+        for place, character in enumerate(characters):
             if character.text in WHITE_SPACE and character.text not in _PLAIN_SPACE:
                 self.report("SKIPPED_WORDS", character.start, character.stop)
-            if character.text == "<":
-                # Perhaps a marker spelled with ordinary tokens.
-                self.report("CONSTRAIN_TEXT", character.start, character.stop)
+            # A marker spelled with ordinary tokens.
+            for marker in ("<|channel|>", "<|constrain|>"):
+                spelled = characters[place : place + len(marker)]
+                is_one_text = spelled[-1].stop - character.start == len(marker)
+                if is_one_text and "".join(letter.text for letter in spelled) == marker:
+                    self.report("CONSTRAIN_TEXT", character.start, character.stop)
 
     # "Inside content"
 
