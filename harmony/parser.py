@@ -100,7 +100,8 @@ class StreamableParser(Parser):
         """The state with all that belongs to it: ids of the header, or header and content.
 
         `content_tokens` are the ids of the text that has come out so far, encoded piece by piece as
-        it came out, not the ids that were fed. Costs as much as the content is long.
+        it came out (of a recovering parser: as a whole), not the ids that were fed. Costs as much
+        as the content is long.
         """
         data: dict[str, Any] = {"state": self.state.value}
         if self.state is StreamState.HEADER:
