@@ -405,12 +405,13 @@ class LoadedTokenizer(Tokenizer):
                 raise VocabularyError(f"special token {text!r} is not a non-empty str")
             if any("\ud800" <= character <= "\udfff" for character in text):
                 raise VocabularyError(f"special token {text!r} holds surrogates")
-            if not isinstance(token, int) or not 0 <= token <= 0xFFFFFFFF:
+            if not hasattr(token, "__index__") or not 0 <= operator.index(token) <= 0xFFFFFFFF:
                 raise VocabularyError(f"special token {text!r} has id {token!r}, not 0 ... 2**32-1")
             if token < len(tokens) and tokens[token]:
                 raise VocabularyError(
                     f"special token {text!r} has the id of token {tokens[token]!r}"
                 )
+        special_tokens = {text: operator.index(token) for text, token in special_tokens.items()}
         if len(set(special_tokens.values())) != len(special_tokens):
             raise VocabularyError("two special tokens have the same id")
         self._path = path

@@ -7,6 +7,7 @@ import pickle
 import random
 from pathlib import Path
 
+import numpy as np
 import oracles
 import pytest
 from compare import assert_same_ids
@@ -103,6 +104,13 @@ def test_special_tokens(small):
         small.encode("the[SEP]the")
     with pytest.raises(ValueError, match="nosuch"):
         small.encode("a", allowed_special={"<|nosuch|>"})
+
+
+def test_ids_of_special_tokens_may_be_those_of_an_array(path):
+    numbers = dict(zip(SPECIALS, np.array(list(SPECIALS.values())), strict=True))
+    loaded = load(path.with_name("array"), small_ranks(), special_tokens=numbers)
+    assert loaded.encode("the[SEP]", allowed_special="all") == [258, 777]
+    assert type(loaded.encode_single_token("[SEP]")) is int
 
 
 def test_no_special_tokens(path):
