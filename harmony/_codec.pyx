@@ -387,14 +387,17 @@ cdef class Codec:
 
     # one chunk of a batch; `IdWriter` has the rest
 
-    def count_texts(self, Texts texts not None, int64_t[::1] offsets not None):
+    def count_texts(
+        self, Texts texts not None, int64_t[::1] offsets not None, bytes marker=None,
+        Py_ssize_t row=0,
+    ):
         """As `IdWriter.texts` of an empty writer, but nobody gets to see the ids."""
         cdef uint32_t stack_ids[STACK_IDS]
         cdef Sink sink
         start_sink(&sink, stack_ids)
         sink.counting = True
         try:
-            encode_texts(self, texts, offsets, &sink)
+            return encode_texts(self, texts, offsets, marker, row, &sink)
         finally:
             if sink.on_heap:
                 free(sink.ids)
@@ -781,12 +784,16 @@ cdef class IdWriter:
         self.sink.ids[self.sink.n_ids] = token
         self.sink.n_ids += 1
 
-    def texts(self, Texts texts not None, int64_t[::1] offsets not None):
-        """Append the ids of a batch. `offsets`, with one item more than there are texts, becomes
-        where the ids of each begin and end."""
+    def texts(
+        self, Texts texts not None, int64_t[::1] offsets not None, bytes marker=None,
+        Py_ssize_t row=0,
+    ):
+        """Append the ids of a batch from `row` on, up to the first text that holds `marker` and has
+        not been cut; returns which that is, or how many there are. `offsets`, with one item more
+        than there are texts, becomes where the ids of each begin and end."""
         cdef Sink sink = self.take()
         try:
-            encode_texts(self.codec, texts, offsets, &sink)
+            return encode_texts(self.codec, texts, offsets, marker, row, &sink)
         finally:
             self.put_back(&sink)
 
@@ -817,7 +824,7 @@ cdef class IdWriter:
 
 @cython.final
 cdef class Scratch:
-    """What one chunk after another of a batch is written to: texts as UTF-8, which `Texts` borrows
+    """What one chunk after another of a batch is written to: a text as UTF-8, which `Texts` borrows
     the memory for, and `ids`, an IdWriter. Memory that was written to before is there at once; new
     memory takes the system longer to provide than a chunk takes to fill it."""
 
@@ -832,17 +839,26 @@ cdef class Scratch:
         free(self.utf8)
 
 
+cdef struct Row:
+    # A text of a batch: `text` is it as UTF-8, or will be once it is written from code points.
+    Text text
+    const void* codes               # NULL: it is UTF-8 where it is
+    Py_ssize_t n_codes
+    int kind                        # bytes of a code point
+    bint is_cut                     # somebody looked for special tokens in it
+
+
 @cython.final
 cdef class Texts:
     """The texts of a batch, kept alive and in place while this object lives.
 
-    `texts`: a list of texts, to be written to `scratch` as UTF-8 where they are not; errors name
-    the row, counted from `first_row`. Or else rows of one buffer of UTF-8, as Arrow keeps them:
-    `texts` is the buffer, `offsets` int64 with one item more than there are rows, and `present`
-    uint8 with one for each, 0 for a row that is null.
+    `texts`: a list of texts. Those that are not UTF-8 are written to `scratch`, one in the place of
+    the other; errors name the row, counted from `first_row`. Or else rows of one buffer of UTF-8,
+    as Arrow keeps them: `texts` is the buffer, `offsets` int64 with one item more than there are
+    rows, and `present` uint8 with one for each, 0 for a row that is null.
     """
 
-    cdef Text* texts
+    cdef Row* rows
     cdef Py_ssize_t n_texts
     cdef Py_ssize_t first_row
     cdef list owners
@@ -854,25 +870,38 @@ cdef class Texts:
         self, texts, Scratch scratch not None, Py_ssize_t first_row=0, offsets=None, present=None
     ):
         self.first_row = first_row
-        self.owners = []
         self.scratch = scratch
-        self.n_texts = len(texts) if offsets is None else len(offsets) - 1
+        # Nobody else may change this list. Its first items are the texts, if they are a list.
+        self.owners = list(texts) if offsets is None else []
+        self.n_texts = len(self.owners) if offsets is None else len(offsets) - 1
         if self.n_texts < 0:
             raise ValueError("offsets hold one item more than there are rows")
-        self.texts = <Text*>calloc(max(1, self.n_texts), sizeof(Text))
-        if not self.texts:
+        self.rows = <Row*>calloc(max(1, self.n_texts), sizeof(Row))
+        if not self.rows:
             raise MemoryError()
         if offsets is None:
-            self.take_list(texts)
+            self.take_list()
         else:
             self.take_rows(texts, offsets, present)
 
-    cdef int borrow(self, list texts) except -1:
-        """Memory for the texts that have to be written as UTF-8."""
+    cdef int take_list(self) except -1:
+        cdef Py_ssize_t i
         cdef Py_ssize_t n_bytes = 0
-        for text in texts:
-            if isinstance(text, str) and not PyUnicode_IS_ASCII(text):
-                n_bytes += most_utf8(text)
+        cdef object text
+        cdef Row* row
+        for i in range(self.n_texts):
+            text = self.owners[i]
+            row = &self.rows[i]
+            if not isinstance(text, str):
+                self.take_utf8(i)
+            elif PyUnicode_IS_ASCII(text):
+                row.text.bytes = <const uint8_t*>PyUnicode_DATA(text)
+                row.text.n_bytes = PyUnicode_GET_LENGTH(text)
+            else:
+                row.codes = PyUnicode_DATA(text)
+                row.n_codes = PyUnicode_GET_LENGTH(text)
+                row.kind = PyUnicode_KIND(text)
+                n_bytes = max(n_bytes, most_utf8(text))
         self.memory = self.scratch.utf8
         self.n_memory = self.scratch.n_utf8
         self.scratch.utf8 = NULL
@@ -884,41 +913,40 @@ cdef class Texts:
             if not self.memory:
                 raise MemoryError()
             self.n_memory = n_bytes
-        return 0
 
-    cdef int take_list(self, list texts) except -1:
-        cdef Py_ssize_t i
-        cdef object text
+    cdef int take_utf8(self, Py_ssize_t i) except -1:
+        """Take a text of the list that is no str, or one with surrogates, as Utf8."""
+        cdef Row* row = &self.rows[i]
         cdef Utf8 utf8
-        cdef uint8_t* start
+        try:
+            utf8 = Utf8(self.owners[i])
+        except (HarmonyError, TypeError) as error:
+            raise name_row(error, self.first_row + i)
+        self.owners[i] = utf8
+        row.codes = NULL
+        row.text.bytes = utf8.bytes
+        row.text.n_bytes = utf8.n_bytes
+
+    cdef bint write(self, Py_ssize_t i) noexcept nogil:
+        """Have a text be UTF-8 until the next one is written. False if it holds surrogates."""
+        cdef Row* row = &self.rows[i]
         cdef const uint8_t* stop
-        if len(texts) != self.n_texts:
-            raise ValueError("the list of texts has changed")
-        self.borrow(texts)
-        start = self.memory
-        for i in range(self.n_texts):
-            text = texts[i]
-            if isinstance(text, str):
-                if PyUnicode_IS_ASCII(text):
-                    self.texts[i].bytes = <const uint8_t*>PyUnicode_DATA(text)
-                    self.texts[i].n_bytes = PyUnicode_GET_LENGTH(text)
-                    self.owners.append(text)
-                    continue
-                if most_utf8(text) > self.memory + self.n_memory - start:
-                    raise ValueError("the list of texts has changed")
-                stop = write_utf8(text, start)
-                if stop:
-                    self.texts[i].bytes = start
-                    self.texts[i].n_bytes = stop - start
-                    start = <uint8_t*>stop
-                    continue
-            try:
-                utf8 = Utf8(text)
-            except (HarmonyError, TypeError) as error:
-                raise name_row(error, self.first_row + i)
-            self.texts[i].bytes = utf8.bytes
-            self.texts[i].n_bytes = utf8.n_bytes
-            self.owners.append(utf8)
+        if not row.codes:
+            return True
+        stop = write_code_points(row.kind, row.codes, row.n_codes, self.memory)
+        if not stop:
+            return False
+        row.text.bytes = self.memory
+        row.text.n_bytes = stop - self.memory
+        return True
+
+    cdef Text* text_at(self, Py_ssize_t i) except NULL:
+        """A text as UTF-8, until the next one is written."""
+        if not 0 <= i < self.n_texts:
+            raise IndexError(i)
+        if not self.write(i):
+            self.take_utf8(i)
+        return &self.rows[i].text
 
     cdef int take_rows(self, buffer, const int64_t[::1] offsets, present) except -1:
         cdef const uint8_t[::1] content = buffer
@@ -935,12 +963,12 @@ cdef class Texts:
             return 0
         for i in range(self.n_texts):
             if present is None or mask[i]:
-                self.texts[i].bytes = &content[0] + offsets[i]
-                self.texts[i].n_bytes = offsets[i + 1] - offsets[i]
+                self.rows[i].text.bytes = &content[0] + offsets[i]
+                self.rows[i].text.n_bytes = offsets[i + 1] - offsets[i]
         with nogil:
             for i in range(self.n_texts):
-                if self.texts[i].n_bytes:
-                    bad = find_malformed(self.texts[i].bytes, self.texts[i].n_bytes)
+                if self.rows[i].text.n_bytes:
+                    bad = find_malformed(self.rows[i].text.bytes, self.rows[i].text.n_bytes)
                     if bad >= 0:
                         break
         if bad >= 0:
@@ -951,35 +979,15 @@ cdef class Texts:
 
     def utf8(self, Py_ssize_t row):
         """The bytes of one text."""
-        if not 0 <= row < self.n_texts:
-            raise IndexError(row)
-        return PyBytes_FromStringAndSize(<const char*>self.texts[row].bytes,
-                                         self.texts[row].n_bytes)
-
-    def rows_with(self, bytes marker not None):
-        """The rows that hold `marker`, as a list."""
-        cdef const uint8_t* wanted = <const uint8_t*>PyBytes_AS_STRING(marker)
-        cdef size_t n_wanted = PyBytes_GET_SIZE(marker)
-        cdef Py_ssize_t i = 0
-        rows = []
-        while True:
-            with nogil:
-                while i < self.n_texts and not (self.texts[i].n_bytes and holds(
-                        tier, self.texts[i].bytes, self.texts[i].n_bytes, wanted, n_wanted)):
-                    i += 1
-            if i == self.n_texts:
-                return rows
-            rows.append(i)
-            i += 1
+        cdef const Text* text = self.text_at(row)
+        return PyBytes_FromStringAndSize(<const char*>text.bytes, text.n_bytes)
 
     def cut(self, Py_ssize_t row, specials, piece_ends):
         """Where the special tokens of a text stand, and its pieces end: as for `Codec.encode_list`,
         in bytes of UTF-8."""
         cdef const Py_ssize_t[::1] ends
-        cdef Text* text
-        if not 0 <= row < self.n_texts:
-            raise IndexError(row)
-        text = &self.texts[row]
+        cdef Text* text = self.text_at(row)
+        self.rows[row].is_cut = True
         if piece_ends is not None:
             # Its own copy: nobody may change it between this check and its use.
             ends = piece_ends.copy()
@@ -992,7 +1000,7 @@ cdef class Texts:
             text.n_specials = PyBytes_GET_SIZE(spans) // sizeof(Span)
 
     def __dealloc__(self):
-        free(self.texts)
+        free(self.rows)
         if self.scratch is not None and not self.scratch.utf8:
             self.scratch.utf8 = self.memory
             self.scratch.n_utf8 = self.n_memory
@@ -1042,30 +1050,56 @@ def join_ids(list rows not None, int64_t[::1] offsets not None):
             free(sink.ids)
 
 
-cdef int encode_texts(Codec codec, Texts texts, int64_t[::1] offsets, Sink* sink) except -1:
-    """Append the ids of all texts to the sink, which the caller frees."""
+cdef Py_ssize_t encode_texts(
+    Codec codec, Texts texts, int64_t[::1] offsets, bytes marker, Py_ssize_t row, Sink* sink,
+) except -1:
+    """Append the ids of texts to the sink, which the caller frees, as `IdWriter.texts` does. Each is
+    written, searched and encoded before the next: all of it without the interpreter lock, which
+    threads would otherwise wait for more often than a text is long."""
     cdef Status status = OK
+    cdef bint has_surrogates = True
+    cdef const uint8_t* wanted = NULL
+    cdef size_t n_wanted = 0
     cdef Context* context
+    cdef const Row* text
     cdef Py_ssize_t n_bytes = 0
     cdef Py_ssize_t i
     if offsets.shape[0] != texts.n_texts + 1:
         raise ValueError(f"{offsets.shape[0]} offsets for {texts.n_texts} texts")
-    for i in range(texts.n_texts):
-        n_bytes += texts.texts[i].n_bytes
-    reserve_for(n_bytes, sink)
-    context = codec.contexts.take()
-    with nogil:
+    if not 0 <= row <= texts.n_texts:
+        raise IndexError(row)
+    if marker is not None:
+        wanted = <const uint8_t*>PyBytes_AS_STRING(marker)
+        n_wanted = PyBytes_GET_SIZE(marker)
+    if row == 0:
         offsets[0] = sink.n_ids
         for i in range(texts.n_texts):
-            if texts.texts[i].n_bytes:
-                status = encode_text(&codec.ranks.tables, context, &texts.texts[i], sink)
-                if status != OK:
+            n_bytes += texts.rows[i].n_codes if texts.rows[i].codes else texts.rows[i].text.n_bytes
+        reserve_for(n_bytes, sink)
+    elif sink.counting:
+        sink.forgotten = offsets[row]
+    while has_surrogates:
+        has_surrogates = False
+        context = codec.contexts.take()
+        with nogil:
+            while row < texts.n_texts and status == OK:
+                text = &texts.rows[row]
+                if not texts.write(row):
+                    has_surrogates = True
                     break
-            offsets[i + 1] = sink.forgotten + sink.n_ids
-    codec.contexts.give_back(context)
-    if status != OK:
-        return raise_status(status)
-    return 0
+                if text.text.n_bytes:
+                    if wanted and not text.is_cut and holds(
+                            tier, text.text.bytes, text.text.n_bytes, wanted, n_wanted):
+                        break
+                    status = encode_text(&codec.ranks.tables, context, &text.text, sink)
+                row += 1
+                offsets[row] = sink.forgotten + sink.n_ids
+        codec.contexts.give_back(context)
+        if status != OK:
+            return raise_status(status)
+        if has_surrogates:
+            texts.take_utf8(row)
+    return row
 
 
 cdef Py_ssize_t total_bytes(Codec codec, Ids ids) except -1:

@@ -139,8 +139,7 @@ class Job:
     def lists(self) -> list[list[int]]:
         def work(chunk: int) -> list[list[int]]:
             scratch = self._take_scratch()
-            texts, offsets = self._texts(chunk, scratch)
-            scratch.ids.texts(texts, offsets)
+            offsets = self._encode(chunk, scratch, scratch.ids.texts)
             lists = scratch.ids.to_lists(offsets)
             self._give_back(scratch)
             return lists
@@ -151,8 +150,7 @@ class Job:
     def arrays(self) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
         ids = self._tokenizer._id_writer()
         if len(self._chunks) == 1:
-            texts, offsets = self._texts(0, self._take_scratch())
-            ids.texts(texts, offsets)
+            offsets = self._encode(0, self._take_scratch(), ids.texts)
             return ids.to_array(), offsets
         ids.expect(self._n_bytes)
         offsets = np.zeros(self.n_texts + 1, np.int64)
@@ -164,8 +162,7 @@ class Job:
         def work(chunk: int) -> None:
             nonlocal n_joined
             scratch = self._take_scratch()
-            texts, ends = self._texts(chunk, scratch)
-            scratch.ids.texts(texts, ends)
+            ends = self._encode(chunk, scratch, scratch.ids.texts)
             with lock:
                 waiting[chunk] = scratch, ends
                 while n_joined in waiting:
@@ -185,8 +182,7 @@ class Job:
 
         def work(chunk: int) -> NDArray[np.int64]:
             scratch = self._take_scratch()
-            texts, offsets = self._texts(chunk, scratch)
-            codec.count_texts(texts, offsets)
+            offsets = self._encode(chunk, scratch, codec.count_texts)
             self._give_back(scratch)
             return np.diff(offsets)
 
@@ -203,17 +199,23 @@ class Job:
         scratch.ids.clear()
         self._unused.append(scratch)
 
-    def _texts(self, chunk: int, scratch: Scratch) -> tuple[Texts, NDArray[np.int64]]:
-        """The texts of a chunk, ready for encoding, and room for the offsets of their ids."""
+    def _encode(
+        self, chunk: int, scratch: Scratch, encode: Callable[..., int]
+    ) -> NDArray[np.int64]:
+        """Have the texts of a chunk encoded by `IdWriter.texts` or `Codec.count_texts`; returns the
+        offsets of their ids. Python sees those only that may hold special tokens."""
         make_texts, start, stop, first_row = self._chunks[chunk]
         texts = make_texts(start, stop, scratch, first_row)
-        for row in texts.rows_with(self._marker):
+        offsets = np.empty(stop - start + 1, np.int64)
+        row = encode(texts, offsets, self._marker)
+        while row < len(texts):
             try:
                 resolved = self._tokenizer._resolve(texts.utf8(row), *self._policy)
             except Exception as error:
                 raise name_row(error, first_row + row) from None
             texts.cut(row, *resolved[1:])
-        return texts, np.empty(stop - start + 1, np.int64)
+            row = encode(texts, offsets, self._marker, row)
+        return offsets
 
 
 def _kept(names: SpecialNames) -> SpecialNames:
