@@ -813,16 +813,15 @@ cdef class Parser:
         cdef bint is_stop = token != NO_TOKEN and kind_of(<uint32_t>token) == ON_STOP
         cdef size_t base = self.header_start
         cdef size_t i, start, stop
-        cdef Ids ids
+        cdef Ids ids = self.header
         cdef int kind
-        pieces = self.reader.read_front(self.ids(), at_end_of_stream=is_end, is_stopped=is_stop)
-        # From here on `header` may be used for another one. Not sooner are the ids taken out of it:
-        # another thread may have fed this parser while Python read them, and there may be fewer.
-        ids = self.header
+        # From here on `header` may be used for another one, by another thread also.
         memset(&self.header, 0, sizeof(Ids))
-        self.given_role = None
-        self.enter(EXPECT_START)
         try:
+            pieces = self.reader.read_front(
+                list_of(self.codec, &ids), at_end_of_stream=is_end, is_stopped=is_stop)
+            self.given_role = None
+            self.enter(EXPECT_START)
             for piece in pieces:
                 fields, start, stop, content, n_dropped, reports = piece
                 if self.state == FULL:
@@ -835,7 +834,7 @@ cdef class Parser:
                     continue
                 self.open_content(BARE, fields, base + <size_t>content)
                 self.content.n_dropped = n_dropped
-                for i in range(<size_t>content, min(stop, ids.n)):
+                for i in range(<size_t>content, stop):
                     kind = kind_of(ids.data[i])
                     self.add_to_content(TRANSITIONS[RECOVER][CONTENT][kind], ids.data[i], base + i)
                 if stop < ids.n:
@@ -1040,17 +1039,15 @@ cdef class Parser:
         return 0
 
     cdef int note_repairs(self) except -1:
-        cdef Repairs repairs = self.repairs
         cdef size_t i
-        # Noting may run the collector, and that anything, also what feeds this parser.
+        # What other threads put there meanwhile is theirs.
+        cdef Repairs repairs = self.repairs
         memset(&self.repairs, 0, sizeof(Repairs))
         try:
             for i in range(0, repairs.n, 2):
                 self.note(_INVALID_UTF8, repairs.spans[i], repairs.spans[i + 1], "\ufffd")
         finally:
-            free(self.repairs.spans)
-            repairs.n = 0
-            self.repairs = repairs
+            free(repairs.spans)
         return 0
 
     cdef int settle(self, object message_index) except -1:

@@ -3,6 +3,7 @@
 HARMONY_EXAMPLES scales the number of random streams.
 """
 
+import contextlib
 import copy
 import pickle
 import random
@@ -44,6 +45,7 @@ from harmony.errors import HarmonyError, ParseError
 from harmony.messages import Role
 from harmony.parsed import is_call, views
 from harmony.parser import StreamableParser, StreamState, parse_messages_from_completion_tokens
+from harmony.recovery import HeaderReader
 
 
 @pytest.fixture(params=VECTORS, ids=lambda vector: vector["id"])
@@ -478,6 +480,39 @@ def test_arguments(encoding):
         StreamableParser(encoding, None, max_messages=0)
     with pytest.raises(TypeError):
         StreamableParser(encoding, None, max_header_tokens="many")
+
+
+# Threads
+
+
+@pytest.mark.parametrize("name", ["judge", "is_content", "read_header", "read_front", "shown"])
+def test_a_parser_that_is_fed_while_it_reads_a_header_does_no_harm(name, encoding, monkeypatch):
+    """Headers are read in Python, where other threads may run. Here one does whenever it can; what
+    the parser makes of it is nonsense, and no more than that."""
+    parser = StreamableParser(encoding, "assistant", on_error="recover")
+    read = getattr(HeaderReader, name)
+    streams = [stream.ids for stream in random_streams(scaled(500), 0, encoding)]
+    rng = random.Random(name)
+    is_reading = False
+    n_between = 0
+
+    def read_with_company(*arguments, **options):
+        nonlocal is_reading, n_between
+        if not is_reading:
+            is_reading = True
+            n_between += 1
+            with contextlib.suppress(TypeError, AttributeError, UnicodeDecodeError):
+                rng.choice((parser.process_many, lambda _: parser.reset()))(rng.choice(streams))
+            is_reading = False
+        return read(*arguments, **options)
+
+    monkeypatch.setattr(HeaderReader, name, read_with_company)
+    for ids in streams:
+        with contextlib.suppress(TypeError, AttributeError, UnicodeDecodeError):
+            parser.process_many(ids)
+    assert n_between
+    (*_, end) = parser.reset().process_many(encode(encoding, "<|message|>a<|end|>"))
+    assert end.message.content[0].text == "a"
 
 
 # Token counts
