@@ -75,6 +75,8 @@ def render(
       harmony render --for completion request.json | harmony view
       harmony render --text chat.json
     """
+    if as_text and as_json:
+        raise click.UsageError("--text and --json exclude each other")
     encoding = load_harmony_encoding("HarmonyGptOss")
     ((name, content),) = contents((file,))
     with blamed_on(name):

@@ -118,6 +118,7 @@ def test_render_says_what_is_wrong(run, write):
     assert failed(run("render", stdin="[" * 100_000), "not a JSON document")
     assert failed(run("render", "/no/such/file"), "No such file")
     assert run("render", "--dialect", "yaml").exit_code == 2
+    assert run("render", "--text", "--json", EXAMPLE).exit_code == 2
 
 
 def test_parse(run, write, encoding):

@@ -67,10 +67,8 @@ class ChatStream:
         self._said_role = False
         self._n_calls = 0
         self._joined = {"content": _Joined(), "reasoning": _Joined()}
-        # The message that is coming in: where its text goes (None: held until it has ended), and
-        # how much of it went there.
+        # Where the text of the message that is coming in goes; None: held until it has ended.
         self._kind: str | None = None
-        self._n_said = 0
         self._deltas: list[dict[str, Any]] = []
 
     def process_many(self, ids: Iterable[int]) -> list[dict[str, Any]]:
@@ -118,7 +116,6 @@ class ChatStream:
             self._open(message, self._kind)
 
     def _open(self, message: Message, kind: str) -> None:
-        self._n_said = 0
         if kind == "tool_calls":
             function = called_function(message.recipient)
             assert function is not None
@@ -129,7 +126,6 @@ class ChatStream:
             self._joined[kind].begin()
 
     def _say(self, text: str) -> None:
-        self._n_said += len(text)
         if self._kind == "tool_calls":
             arguments = {"index": self._n_calls - 1, "function": {"arguments": text}}
             self._deltas.append({"tool_calls": [arguments]})
