@@ -89,7 +89,7 @@ cdef Status grow(Sink* sink, size_t n_more) noexcept nogil:
         ids = <uint32_t*>realloc(sink.ids, capacity * sizeof(uint32_t))
     else:
         ids = <uint32_t*>malloc(capacity * sizeof(uint32_t))
-        if ids:
+        if ids and sink.n_ids:      # without any, their place may be NULL
             memcpy(ids, sink.ids, sink.n_ids * sizeof(uint32_t))
     if not ids:
         return NO_MEMORY
