@@ -321,7 +321,8 @@ cdef class Ids:
             if wrong.any():
                 at = int(wrong.argmax())
                 id_from(array[at], at)
-        self.view = numpy.ascontiguousarray(array, dtype=numpy.uint32)
+        # "A", aligned: a view into packed records, for one, need not be.
+        self.view = numpy.require(array, numpy.uint32, ["C", "A"])
         self.n_ids = self.view.shape[0]
         if self.n_ids:
             self.ids = &self.view[0]
