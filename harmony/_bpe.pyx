@@ -963,10 +963,12 @@ cdef const uint32_t* u32_pointer(dict arrays, str name, Py_ssize_t length) excep
 
 cdef int read_region(Region* region, row, str name, dict arrays) except -1:
     """A region (first place, places, first pilot, pilots) of a hash table, if it lies inside it."""
+    cdef uint64_t n_records = len(arrays[name + "_records"])
+    cdef uint64_t n_pilots = len(arrays[name + "_pilots"])
     region.first_place, region.n_places, region.first_pilot, region.n_pilots = row
     if not (region.n_places and region.n_pilots
-            and <uint64_t>region.first_place + region.n_places <= len(arrays[name + "_records"])
-            and <uint64_t>region.first_pilot + region.n_pilots <= len(arrays[name + "_pilots"])):
+            and <uint64_t>region.first_place + region.n_places <= n_records
+            and <uint64_t>region.first_pilot + region.n_pilots <= n_pilots):
         raise VocabularyError(f"table {name}_records or {name}_pilots is too short")
     return 0
 

@@ -102,7 +102,7 @@ cdef Status copy_content(Content* target, const Content* source) noexcept nogil:
     target.held_from = source.held_from
     target.blocked = source.blocked
     target.replaced = source.replaced
-    target.held_at = source.held_at
+    memcpy(target.held_at, source.held_at, sizeof(target.held_at))
     target.n_dropped = source.n_dropped
     return OK
 
