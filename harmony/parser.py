@@ -8,6 +8,7 @@ What is decided here: what arguments may be, and how parsers are copied and pick
 from __future__ import annotations
 
 import copy
+import math
 import operator
 import sys
 from array import array
@@ -42,6 +43,8 @@ class StreamState(Enum):
 
 _STATES = tuple(StreamState)
 _ROWS_AT_ONCE = 256
+# Ids. Fewer are parsed before a second thread would have begun.
+_PARALLEL_ABOVE = 100_000
 _ROLES = {role.value: role for role in Role}
 
 
@@ -214,6 +217,8 @@ def parse_batch(
     given_role = _role_of(_role_text(role))
     n_threads = workers.thread_count(num_threads)
     rows = list(token_lists)
+    if _n_ids(rows) <= _PARALLEL_ABOVE:
+        n_threads = 1
 
     def parser_of(is_first: bool) -> Parser:
         return Parser(encoding, given_role if is_first else None, mode, _STATES)
@@ -227,6 +232,14 @@ def parse_batch(
     size = max(1, min(_ROWS_AT_ONCE, len(rows) // (4 * n_threads)))
     chunks = workers.run(parse_chunk, -(-len(rows) // size), n_threads)
     return [messages for chunk in chunks for messages in chunk]
+
+
+def _n_ids(rows: list[TokenIds]) -> float:
+    """How many ids these are; of something without a length nobody knows."""
+    try:
+        return sum(map(len, rows))  # type: ignore[arg-type]
+    except Exception:  # from a class of the caller's; what is wrong with it is said row by row
+        return math.inf
 
 
 def _role_text(role: Any) -> str | None:

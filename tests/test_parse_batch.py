@@ -11,9 +11,16 @@ from scale import scaled
 from streams import END, MESSAGE, START, random_streams
 from test_recovery_reference import VECTORS, mutated, random_message, rendered
 
+from harmony import parser as parser_module
+from harmony import workers
 from harmony.errors import HarmonyError, ParseError
 
 KINDS = [{}, {"strict": False}, {"on_error": "recover"}]
+
+
+@pytest.fixture(autouse=True)
+def threads_for_few_ids(monkeypatch):
+    monkeypatch.setattr(parser_module, "_PARALLEL_ABOVE", 0)
 
 
 def whole(encoding, ids, role, options):
@@ -119,3 +126,12 @@ def test_others_run_while_a_chunk_is_scanned(encoding):
         thread.join()
     assert len(messages[0].content[0].text) == 5 * 4_000_000
     assert after > before
+
+
+def test_threads_are_for_many_ids_only(encoding, monkeypatch):
+    calls = []
+    monkeypatch.setattr(workers, "run", lambda *given: calls.append(given) or [])
+    monkeypatch.setattr(parser_module, "_PARALLEL_ABOVE", 10)
+    for rows, n_threads in [([[1] * 5] * 2, 1), ([[1] * 5, [1] * 6], 2), ([iter([1])], 2)]:
+        encoding.parse_batch(rows, num_threads=2)
+        assert calls.pop()[2] == n_threads
