@@ -229,6 +229,13 @@ def test_only_the_encoding_of_the_format_is_one(tokenizer, base_tokenizer):
             StreamableParser(other, None)
 
 
+def test_a_parser_without_constructor_remembers_no_header(encoding):
+    StreamableParser(encoding, None).process_many(OPEN)
+    parser = StreamableParser.__new__(StreamableParser)
+    with pytest.raises(RuntimeError):
+        feed(parser, [*OPEN, HELLO])
+
+
 def test_constructing_again_starts_again(encoding):
     parser = StreamableParser(encoding, None)
     feed(parser, [*OPEN, HELLO, END, *OPEN, HELLO])
