@@ -452,6 +452,27 @@ def test_copies_at_every_point(vector, encoding):
             assert twin.tokens == ids
 
 
+@pytest.mark.parametrize("method", ["judge", "read_front"])
+def test_a_parser_that_is_fed_while_it_reads_a_header(method, encoding, monkeypatch):
+    """As another thread may do: that gives nonsense, and no more than that."""
+    parser = StreamableParser(encoding, None, on_error="recover")
+    read = getattr(HeaderReader, method)
+    calls = []
+
+    def read_meanwhile(*args, **kwargs):
+        calls.append(args)
+        if len(calls) == 1:
+            parser.process_eos()
+        return read(*args, **kwargs)
+
+    monkeypatch.setattr(HeaderReader, method, read_meanwhile)
+    # More ids than are remembered.
+    parser.process_many([*encode(encoding, ":") * 70, CHANNEL])
+    parser.process_eos()
+    assert calls
+    assert parser.messages == []
+
+
 def test_messages_that_were_handed_out_change_nothing(encoding):
     parser = StreamableParser(encoding, "assistant", on_error="recover")
     (*_, end) = parser.process_many(encode(encoding, "<|message|>a<|end|>"))
