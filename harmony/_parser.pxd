@@ -103,6 +103,7 @@ cdef class Parser:
     cdef int report(self, tuple made) except -1
     cdef int exceed_messages(self, size_t position) except -1
     cdef int begin_telling(self, list events) except -1
+    cdef int tell(self, object event) except -1
     cdef int came_out(self, size_t first, size_t last) except -1
     cdef int announce(self) except -1
     cdef int tell_text(self) except -1

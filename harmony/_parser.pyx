@@ -960,7 +960,7 @@ cdef class Parser:
         if self.mode == RECOVER and <size_t>len(self.finished) >= self.max_messages:
             self.enter(FULL)
         if self.events is not None:
-            self.events.append(event_of(
+            self.tell(event_of(
                 _MESSAGE_END, len(self.finished) - 1, span, None, None, kept, None))
         return 0
 
@@ -1063,7 +1063,7 @@ cdef class Parser:
     cdef int report(self, tuple made) except -1:
         self.reported.append(made)
         if self.events is not None:
-            self.events.append(event_of(
+            self.tell(event_of(
                 _DIAGNOSTIC, made[3], (made[1], made[2]), None, None, None, diagnostic_of(made)))
         return 0
 
@@ -1073,7 +1073,7 @@ cdef class Parser:
             self.over_limit = position
             self.settle(None)
             if self.events is not None:
-                self.events.append(event_of(
+                self.tell(event_of(
                     _DIAGNOSTIC, None, (position, position + 1), None, None, None,
                     diagnostic_of((_LIMIT, position, position + 1, None, ""))))
         return 0
@@ -1088,6 +1088,13 @@ cdef class Parser:
         self.events = events
         return 0
 
+    cdef int tell(self, object event) except -1:
+        """Tell an event to those who still want one: making it may run the collector, and that
+        anything, also what ends the telling."""
+        if self.events is not None:
+            self.events.append(event)
+        return 0
+
     cdef int came_out(self, size_t first, size_t last) except -1:
         """Text came out at ids from `first` to `last`."""
         if self.delta_stop == 0:
@@ -1099,7 +1106,7 @@ cdef class Parser:
         """Tell that a message begins, and what was noted of its header."""
         if self.events is not None and not self.is_announced:
             self.is_announced = True
-            self.events.append(event_of(
+            self.tell(event_of(
                 _MESSAGE_START, len(self.finished), (self.header_start, self.content_start),
                 new_tuple(_HEADER, self.fields), None, None, None))
             self.settle(len(self.finished))
@@ -1111,7 +1118,7 @@ cdef class Parser:
             self.announce()
             # All of it, if it is the first: then the message need not be decoded again.
             text = str_from(&self.content.text, self.told) if self.told else self.content_text()
-            self.events.append(event_of(
+            self.tell(event_of(
                 _DELTA, len(self.finished), (self.delta_start, self.delta_stop),
                 None, text, None, None))
             self.told = self.content.text.n

@@ -693,6 +693,42 @@ def test_one_parser_in_many_threads_does_no_harm(encoding):
     assert not problems
 
 
+def test_a_collector_that_uses_a_parser_does_no_harm(encoding):
+    """Making objects may run the collector, and that what an object does when it is freed. (From
+    Python 3.12 on it runs between two instructions of Python only.)"""
+    rng = random.Random(1)
+    streams = [stream.ids for stream in random_streams(scaled(100), 1, encoding)]
+    parser = None
+    uses = [
+        lambda: parser.process_many(rng.choice(streams)),
+        lambda: parser.process_many([HALF_EMOJI] * 3000),
+        lambda: parser.finish(),
+        lambda: parser.reset(),
+        lambda: read_all(parser),
+        lambda: parser.diagnostics,
+    ]
+
+    def use(phase, info):
+        if phase == "stop" and parser is not None and rng.random() < 0.3:
+            # The collector does not run again before this returns.
+            with contextlib.suppress(HarmonyError, TypeError):
+                rng.choice(uses)()
+
+    thresholds = gc.get_threshold()
+    gc.callbacks.append(use)
+    try:
+        for ids in streams:
+            parser = StreamableParser(encoding, None, on_error=rng.choice(["raise", "recover"]))
+            gc.set_threshold(rng.choice([1, 2, 5]))
+            # Of two uses at once one gets nonsense, which may be an error.
+            with contextlib.suppress(HarmonyError, TypeError):
+                parser.process_many(ids)
+                parser.finish()
+    finally:
+        gc.set_threshold(*thresholds)
+        gc.callbacks.remove(use)
+
+
 def test_many_parsers_of_one_encoding(encoding):
     ids = [*OPEN, *encoding.encode_ordinary("many threads, one encoding 中文 " * 5000), END]
     expected = parse_messages_from_completion_tokens(encoding, ids)

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from processes import run
 from recovering import in_order, joined, message_of, recover, skipped_of
 from reference import parser as reference
 from scale import scaled
@@ -452,27 +451,6 @@ def test_copies_at_every_point(vector, encoding):
             assert twin.tokens == ids
 
 
-@pytest.mark.parametrize("method", ["judge", "read_front"])
-def test_a_parser_that_is_fed_while_it_reads_a_header(method, encoding, monkeypatch):
-    """As another thread may do: that gives nonsense, and no more than that."""
-    parser = StreamableParser(encoding, None, on_error="recover")
-    read = getattr(HeaderReader, method)
-    calls = []
-
-    def read_meanwhile(*args, **kwargs):
-        calls.append(args)
-        if len(calls) == 1:
-            parser.process_eos()
-        return read(*args, **kwargs)
-
-    monkeypatch.setattr(HeaderReader, method, read_meanwhile)
-    # More ids than are remembered.
-    parser.process_many([*encode(encoding, ":") * 70, CHANNEL])
-    parser.process_eos()
-    assert calls
-    assert parser.messages == []
-
-
 def test_messages_that_were_handed_out_change_nothing(encoding):
     parser = StreamableParser(encoding, "assistant", on_error="recover")
     (*_, end) = parser.process_many(encode(encoding, "<|message|>a<|end|>"))
@@ -782,58 +760,3 @@ def test_long_streams(family, encoding):
     )
     limited.process_many(ids)
     assert len(limited.process_eos().messages) <= 10
-
-
-# --- threads
-
-
-FED_MEANWHILE = """
-import harmony
-from harmony.recovery import HeaderReader
-
-encoding = harmony.load_harmony_encoding("HarmonyGptOss")
-
-
-def ids(text):
-    return encoding.encode(text, allowed_special="all")
-
-
-# Headers that end without <|message|>, text that is judged, and what is no UTF-8.
-STREAMS = [
-    ids("<|start|>assistant<|channel|>analysis I think<|end|>"),
-    ids("nothing that anybody would read" * 20 + "<|channel|>final<|message|>yes") + [190] * 3,
-    ids(" <|channel|>final<|end|> \\n<|start|>"),
-]
-depth = 0
-
-
-def meddling(method):
-    def called(*arguments, **options):
-        global depth
-        answer = method(*arguments, **options)
-        if depth < 2:
-            depth += 1
-            for stream in STREAMS:
-                parser.process_many(stream)
-            parser.process_eos()
-            depth -= 1
-        return answer
-
-    return called
-
-
-for name in ("judge", "is_content", "shown", "read_header", "read_front"):
-    setattr(HeaderReader, name, meddling(getattr(HeaderReader, name)))
-for role in (None, "assistant"):
-    for stream in STREAMS:
-        parser = harmony.StreamableParser(encoding, role, on_error="recover")
-        for token in stream:
-            parser.process(token)
-        parser.process_eos()
-        assert parser.messages
-"""
-
-
-def test_a_parser_that_is_fed_while_it_reads_a_header_does_no_harm():
-    """As another thread may: what comes out is nonsense, and no more than that."""
-    run(FED_MEANWHILE)
