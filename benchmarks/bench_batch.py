@@ -32,7 +32,7 @@ CALLS = {
     "tiktoken: encode_ordinary_batch": "tiktoken",
 }
 SMALLEST, LARGEST = 1_000, 100_000
-# Threads of the linear algebra that numpy loads spin for a while on the other core before they sleep.
+# Threads that numpy starts for linear algebra spin for a while on the other core before they sleep.
 SECONDS_OF_REST = 0.5
 # All corpora, shuffled: so much text that starting threads and filling caches weigh little.
 MIXED = "all four"

@@ -1054,9 +1054,9 @@ def join_ids(list rows not None, int64_t[::1] offsets not None):
 cdef Py_ssize_t encode_texts(
     Codec codec, Texts texts, int64_t[::1] offsets, bytes marker, Py_ssize_t row, Sink* sink,
 ) except -1:
-    """Append the ids of texts to the sink, which the caller frees, as `IdWriter.texts` does. Each is
-    written, searched and encoded before the next: all of it without the interpreter lock, which
-    threads would otherwise wait for more often than a text is long."""
+    """Append the ids of texts to the sink, which the caller frees, as `IdWriter.texts` does. Each
+    is written, searched and encoded before the next, all of it without the interpreter lock:
+    threads that take it for each of these steps wait for each other."""
     cdef Status status = OK
     cdef bint has_surrogates = True
     cdef const uint8_t* wanted = NULL

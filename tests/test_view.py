@@ -157,7 +157,8 @@ def test_ordinary_text_stays(text):
 
 
 @pytest.mark.parametrize(
-    ("text", "look"), [("\n", "↵"), ("\\n", "\\n"), ("\r\n", "\\r↵"), ('",\n', '",↵'), ("\t", "\\t")]
+    ("text", "look"),
+    [("\n", "↵"), ("\\n", "\\n"), ("\r\n", "\\r↵"), ('",\n', '",↵'), ("\t", "\\t")],
 )
 def test_line_breaks_in_tokens(encoding, text, look):
     """JSON and code are full of tokens that hold a backslash and an n."""
