@@ -989,9 +989,25 @@ cdef tuple whole(dict arrays, str name):
     return 0, len(arrays[name + "_records"]), 0, len(arrays[name + "_pilots"])
 
 
+cdef bint is_before(const Tables* t, uint32_t a, uint32_t b) noexcept nogil:
+    """Whether one token comes before the other in the order of their bytes."""
+    cdef size_t n_a = token_length(t, a)
+    cdef size_t n_b = token_length(t, b)
+    cdef int order = memcmp(
+        t.token_bytes + t.token_starts[a], t.token_bytes + t.token_starts[b], min(n_a, n_b))
+    return order < 0 or (order == 0 and n_a < n_b)
+
+
+cdef uint32_t first_two_bytes(const Tables* t, uint32_t token) noexcept nogil:
+    """The first two bytes of a token, as `prefix_starts` counts them; 0 for one that is missing."""
+    cdef const uint8_t* bytes = t.token_bytes + t.token_starts[token]
+    cdef size_t length = token_length(t, token)
+    return (bytes[0] << 8 if length > 0 else 0) | (bytes[1] if length > 1 else 0)
+
+
 cdef int check_items(const Tables* t) except -1:
     """What is read through an item of these arrays is inside the one it points into."""
-    cdef uint32_t i, start, length, pair
+    cdef uint32_t i, start, length, token
     cdef const uint8_t* record
     for i in range(t.n_ids):
         start, length = t.token_starts[i], t.token_starts[i + 1] - t.token_starts[i]
@@ -999,27 +1015,50 @@ cdef int check_items(const Tables* t) except -1:
         if record[TOKEN_BYTES - 1] != (length if length < TOKEN_BYTES else IS_LONG) or (
                 length >= TOKEN_BYTES and load_u64(record) != <uint64_t>length << 32 | start):
             raise VocabularyError(f"table short_tokens has another length or place of token {i}")
+    for i in range(256):
+        token = t.byte_ids[i]
+        if token >= t.n_ids or token_length(t, token) != 1 or (
+                t.token_bytes[t.token_starts[token]] != i):
+            raise VocabularyError(f"token {token} is not the byte {i}")
+    for i in range(2 * 65536):
+        if t.byte_pairs[i] != NO_ID and t.byte_pairs[i] >= t.n_ids:
+            raise VocabularyError(f"byte_pairs names token {t.byte_pairs[i]}")
+    for i in range(t.pairs.n_records):
+        token = t.pairs.records[i] & ID_MASK
+        if token >= t.n_ids and ~t.pairs.records[i]:
+            raise VocabularyError(f"pair_records names token {token}")
     if not t.sorted_ids:
         return 0
     for i in range(t.n_ids):
         # Undoing merges must come to an end: halves have lower ranks.
-        if t.split_left[i] > i or t.split_right[i] > i or (
-            t.shorter_prefix[i] != NO_ID and t.shorter_prefix[i] >= t.n_ids
-        ):
+        if t.split_left[i] > i or t.split_right[i] > i:
             raise VocabularyError(f"the halves of token {i} are no tokens")
+        # And so must the search for a prefix.
+        token = t.shorter_prefix[i]
+        if token != NO_ID and not (
+                token < t.n_ids and token_length(t, token) < token_length(t, i)):
+            raise VocabularyError(f"shorter_prefix names token {token} for token {i}")
     for i in range(65536):
         if t.characters[i] != NO_ID and t.characters[i] & NO_RECORD_ID >= t.n_ids:
             raise VocabularyError(f"the character U+{i:04X} is no token")
     for i in range(t.borders.n_records):
-        pair = t.borders.records[i] & NO_RECORD_ID
-        if pair != NO_RECORD_ID and pair >= t.n_ids:
-            raise VocabularyError(f"border_records names token {pair}")
+        token = t.borders.records[i] & NO_RECORD_ID
+        if token != NO_RECORD_ID and token >= t.n_ids:
+            raise VocabularyError(f"border_records names token {token}")
+    if t.n_sorted != t.n_ids:
+        raise VocabularyError(f"sorted_ids has {t.n_sorted} of {t.n_ids} tokens")
     for i in range(t.n_sorted):
-        if t.sorted_ids[i] >= t.n_ids:
-            raise VocabularyError(f"sorted_ids names token {t.sorted_ids[i]}")
+        token = t.sorted_ids[i]
+        if token >= t.n_ids:
+            raise VocabularyError(f"sorted_ids names token {token}")
+        if i and not is_before(t, t.sorted_ids[i - 1], token):
+            raise VocabularyError(f"sorted_ids has token {token} in the wrong place")
+    start = 0
     for i in range(65537):
-        if t.prefix_starts[i] > t.n_sorted:
-            raise VocabularyError("prefix_starts points past the last token")
+        while start < t.n_sorted and first_two_bytes(t, t.sorted_ids[start]) < i:
+            start += 1
+        if t.prefix_starts[i] != start:
+            raise VocabularyError(f"prefix_starts has {t.prefix_starts[i]}, not {start}, at {i}")
     return 0
 
 

@@ -111,7 +111,8 @@ class InvalidUtf8Error(HarmonyError, UnicodeDecodeError):
             text[start : start + 4].decode("utf-8")
         except UnicodeDecodeError as error:
             return cls("utf-8", text, start, start + error.end, error.reason)
-        raise AssertionError(f"the bytes at {start} are well-formed")
+        # Another thread has written to the buffer since.
+        return cls("utf-8", text, start, start + 1, "changed while it was read")
 
 
 def _state(error: HarmonyError) -> dict[str, Any]:

@@ -121,6 +121,13 @@ def test_any_bytes_are_read_or_refused_as_the_codec_does(tokenizer, content):
         assert tokenizer.encode_ordinary(content) == tokenizer.encode_ordinary(text)
 
 
+def test_a_buffer_that_somebody_mends_before_the_error_is_made():
+    """Text from a socket, for one, which another thread writes to."""
+    error = InvalidUtf8Error.at(b"mended", 3)
+    assert (error.start, error.end, error.object) == (3, 4, b"mended")
+    assert "changed while it was read" in str(error)
+
+
 def test_a_view_that_was_released(any_tokenizer, encode):
     view = memoryview(b"abc")
     view.release()

@@ -9,6 +9,7 @@ import pytest
 
 import harmony
 from harmony import VocabularyError, rank_tables
+from harmony._bpe import RankTables
 from harmony.rank_tables import (
     EMPTY,
     ID_BITS,
@@ -180,3 +181,31 @@ def test_borders_know_the_first_token_that_holds_them(tables, ranks, token_texts
         assert border_of(tables, *pair) == (first, both), pair
         n_none += first == NO_RECORD_ID
     assert 20 < n_none < 120
+
+
+DAMAGES = {
+    "byte_ids": [(0, 1), (65, 200_000), (255, NO_ID)],
+    "byte_pairs": [((5, 0), 199_998), ((5, 1), NO_ID - 1)],
+    "pair_records": [(3, 1 << 42 | 2 << 21 | 199_998)],
+    "split_left": [(300, 301)],
+    "split_right": [(300, NO_ID)],
+    "shorter_prefix": [(300, 300), (300, 199_998), (0, 1)],
+    "sorted_ids": [(7, 199_998), (7, 0)],
+    "prefix_starts": [(0, 1), (0x6161, 0), (65536, 199_999)],
+    "characters": [(97, 199_998)],
+    "short_tokens": [((300, 15), 14), ((199_000, 15), 255)],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "at", "value"),
+    [(name, at, value) for name, given in DAMAGES.items() for at, value in given],
+)
+def test_damaged_tables_are_refused(name, at, value, tables):
+    """Compiled code follows what they say."""
+    RankTables(tables)
+    damaged = tables[name].copy()
+    assert damaged[at] != value
+    damaged[at] = value
+    with pytest.raises(VocabularyError):
+        RankTables({**tables, name: damaged})
