@@ -419,6 +419,26 @@ def test_the_last_delta_is_what_the_id_added(seed, encoding):
             before, n_before = parser.current_content, len(parser.messages)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Frost<|end|>",
+        "Frost<|start|>",
+        "<|channel|>final Frost<|return|>",
+        "<|channel|>commentary to=functions.f Frost<|call|>",
+    ],
+)
+def test_a_message_that_ends_with_its_header_is_in_events_and_messages_only(text, encoding):
+    parser = StreamableParser(encoding, "assistant", on_error="recover")
+    deltas = []
+    for token in encode(encoding, text):
+        events = parser.process_many([token])
+        deltas += [event.text for event in events if event.kind is ParseEventKind.DELTA]
+        assert (parser.last_content_delta, parser.current_content) == (None, "")
+    (message,) = parser.messages
+    assert [content.text for content in message.content] == deltas == ["Frost"]
+
+
 @pytest.mark.parametrize("on_error", ["raise", "recover"])
 def test_reset(encoding, on_error):
     ids = encode(encoding, "<|channel|>final<|message|>Hello<|end|>")
