@@ -434,7 +434,7 @@ cdef class Codec:
                     if at < offsets[row + 1]:
                         break
             if at < offsets[n_rows]:
-                raise name_row(UnknownTokenError(source.ids[at], at - offsets[row]),
+                raise name_row(UnknownTokenError.of(source.ids[at], at - offsets[row]),
                                first_row + row)
             content = <uint8_t*>malloc(max(1, n_bytes))
             if not content:
@@ -502,7 +502,7 @@ cdef class Codec:
         result = []
         for i in range(ids.n_ids):
             if not self.find_bytes(ids.ids[i], &start, &n_bytes):
-                raise UnknownTokenError(ids.ids[i], i)
+                raise UnknownTokenError.of(ids.ids[i], i)
             result.append(PyBytes_FromStringAndSize(<const char*>start, n_bytes))
         return result
 
@@ -516,7 +516,7 @@ cdef class Codec:
         result = []
         for i in range(ids.n_ids):
             if not self.find_bytes(ids.ids[i], &start, &n_bytes):
-                raise UnknownTokenError(ids.ids[i], i)
+                raise UnknownTokenError.of(ids.ids[i], i)
             # A token that begins inside a character belongs to the one that began before it.
             result.append(max(0, n_characters - (start[0] & 0xC0 == 0x80)))
             for k in range(n_bytes):
@@ -1123,7 +1123,7 @@ cdef Py_ssize_t total_bytes(Codec codec, Ids ids) except -1:
             total += n_bytes
             i += 1
     if i < ids.n_ids:
-        raise UnknownTokenError(ids.ids[i], i)
+        raise UnknownTokenError.of(ids.ids[i], i)
     return total
 
 

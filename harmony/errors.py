@@ -37,7 +37,8 @@ class ConversionError(HarmonyError):
         self.problem = problem
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.path, self.problem), _state(self)
+        # The state: the row that it names, and its text, which says so.
+        return type(self), (self.path, self.problem), {**vars(self), "args": self.args}
 
 
 class ParseError(HarmonyError):
@@ -80,16 +81,19 @@ class DatasetError(HarmonyError):
 class UnknownTokenError(HarmonyError):
     """An id that stands for no token.
 
-    Attributes: `token`, the id, and `position`, its index among the ids given.
+    Attributes, None where nothing is known: `token`, the id, and `position`, its index among the
+    ids given.
     """
 
-    def __init__(self, token: int, position: int) -> None:
-        super().__init__(f"Invalid token for decoding: {token}")
-        self.token = token
-        self.position = position
+    token: int | None = None
+    position: int | None = None
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.token, self.position), _state(self)
+    @classmethod
+    def of(cls, token: int, position: int) -> UnknownTokenError:
+        """The error for `token`, the id at `position`."""
+        error = cls(f"Invalid token for decoding: {token}")
+        error.token, error.position = token, position
+        return error
 
 
 class InvalidUtf8Error(HarmonyError, UnicodeDecodeError):
@@ -113,12 +117,6 @@ class InvalidUtf8Error(HarmonyError, UnicodeDecodeError):
             return cls("utf-8", text, start, start + error.end, error.reason)
         # Another thread has written to the buffer since.
         return cls("utf-8", text, start, start + 1, "changed while it was read")
-
-
-def _state(error: HarmonyError) -> dict[str, Any]:
-    """What a pickle keeps of an error beside the arguments it was made with: the row that it names,
-    and its text, which says so."""
-    return {**vars(error), "args": error.args}
 
 
 def name_row(error: Exception, row: int) -> Exception:

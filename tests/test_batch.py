@@ -268,7 +268,7 @@ def test_errors_of_strict_decoding_name_the_row(encoding):
 
 def test_errors_with_constructors_of_their_own_keep_what_they_say():
     check_pickle(harmony.errors.name_row(harmony.ConversionError("messages[0]", "is odd"), 3))
-    check_pickle(harmony.UnknownTokenError(5, 2))
+    check_pickle(harmony.UnknownTokenError.of(5, 2))
 
 
 @pytest.mark.parametrize(

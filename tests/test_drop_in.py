@@ -551,6 +551,27 @@ def handles_errors(openai_harmony, encoding):
     return recorded
 
 
+@loop
+def makes_errors_again(openai_harmony, encoding):
+    """As pools of workers do: from the class of an error and a text that names the worker."""
+    Role, StreamableParser = openai_harmony.Role, openai_harmony.StreamableParser
+    calls = [
+        lambda: encoding.decode([HELLO, UNKNOWN]),
+        lambda: encoding.decode_utf8([187]),
+        lambda: StreamableParser(encoding, None).process(HELLO),
+        lambda: StreamableParser(encoding, Role.USER).process_eos(),
+    ]
+    recorded = []
+    for call in calls:
+        try:
+            call()
+        except openai_harmony.HarmonyError as error:
+            again = type(error)(f"in worker 3: {error}")
+            recorded.append([str(again), isinstance(again, openai_harmony.HarmonyError)])
+    assert len(recorded) == len(calls)
+    return recorded
+
+
 def record(openai_harmony) -> dict[str, Any]:
     """What every loop records."""
     name = openai_harmony.HarmonyEncodingName.HARMONY_GPT_OSS
