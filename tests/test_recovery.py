@@ -511,6 +511,14 @@ def test_a_parser_that_is_fed_while_it_reads_a_header_does_no_harm(name, encodin
     parser = StreamableParser(encoding, "assistant", on_error="recover")
     read = getattr(HeaderReader, name)
     streams = [stream.ids for stream in random_streams(scaled(500), 0, encoding)]
+    # What is made of so many ids is not remembered.
+    streams += [
+        encode(
+            encoding, "<|start|>assistant<|channel|>final" + " word" * 100 + "<|message|>a<|end|>"
+        ),
+        encode(encoding, "<|start|>assistant<|channel|>final" + " word" * 100 + "<|end|>"),
+        encode(encoding, " :" * 100 + "<|channel|>final<|message|>a<|end|>"),
+    ]
     rng = random.Random(name)
     is_reading = False
     n_between = 0
@@ -527,6 +535,7 @@ def test_a_parser_that_is_fed_while_it_reads_a_header_does_no_harm(name, encodin
 
     monkeypatch.setattr(HeaderReader, name, read_with_company)
     for ids in streams:
+        parser.reset()
         with contextlib.suppress(TypeError, AttributeError, UnicodeDecodeError):
             parser.process_many(ids)
     assert n_between
