@@ -8,7 +8,6 @@ messages that are left, so that is looked at anew for each of the few candidates
 from __future__ import annotations
 
 import bisect
-from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -16,7 +15,7 @@ import numpy as np
 from harmony.encoding import load_harmony_encoding
 from harmony.errors import RenderError
 from harmony.messages import Conversation, Message, RenderConversationConfig, Role
-from harmony.parsed import take_answered
+from harmony.parsed import WaitingCalls
 from harmony.render import analysis_left_out, analysis_policy
 
 # `<|start|>` and the role, an id each.
@@ -92,15 +91,15 @@ def _units(messages: Sequence[Message]) -> list[list[int]]:
     """Messages that go together, by index, in the order in which they begin: calls with their
     results, all others alone."""
     units: list[list[int]] = []
-    waiting: defaultdict[str, deque[list[int]]] = defaultdict(deque)
+    waiting: WaitingCalls[list[int]] = WaitingCalls()
     for index, message in enumerate(messages):
         if message.author.role is Role.TOOL:
-            call = take_answered(message.author.name, waiting)
+            call = waiting.take(message.author.name)
             if call is not None:
                 call.append(index)
                 continue
         unit = [index]
         units.append(unit)
         if message.author.role is Role.ASSISTANT and message.recipient is not None:
-            waiting[message.recipient].append(unit)
+            waiting.add(message.recipient, unit)
     return units

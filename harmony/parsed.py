@@ -8,9 +8,9 @@ not matter; about half of the real calls are on the analysis channel.
 from __future__ import annotations
 
 import json
-from collections import deque
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple, NoReturn, TypeVar
+from collections import defaultdict, deque
+from collections.abc import Iterable
+from typing import Any, Generic, NamedTuple, NoReturn, TypeVar
 
 from pydantic import PrivateAttr
 
@@ -31,16 +31,32 @@ def is_call(role: Role, recipient: str | None) -> bool:
     return recipient.partition(".")[0] not in _BUILT_IN_TOOLS
 
 
-def take_answered(tool: str | None, waiting: Mapping[str, deque[_Call]]) -> _Call | None:
-    """Take out of the calls that wait, by recipient, the one whose result a message of `tool` may
-    be, if there is one: a built-in tool may answer in the name of its namespace."""
-    if tool is None:
+class WaitingCalls(Generic[_Call]):
+    """Calls that wait for their results, in the order in which they were made."""
+
+    def __init__(self) -> None:
+        self._calls: defaultdict[str, deque[_Call]] = defaultdict(deque)
+        # By namespace, the recipients that calls wait for, and some that none waits for any more.
+        self._recipients: defaultdict[str, deque[str]] = defaultdict(deque)
+
+    def add(self, recipient: str, call: _Call) -> None:
+        if not self._calls[recipient]:
+            self._recipients[recipient.partition(".")[0]].append(recipient)
+        self._calls[recipient].append(call)
+
+    def take(self, tool: str | None) -> _Call | None:
+        """The call whose result a message of `tool` may be, which waits no more; None if there is
+        none. A built-in tool may answer in the name of its namespace."""
+        if tool is None:
+            return None
+        if calls := self._calls.get(tool):
+            return calls.popleft()
+        recipients = self._recipients.get(tool)
+        while recipients:
+            if calls := self._calls[recipients[0]]:
+                return calls.popleft()
+            recipients.popleft()
         return None
-    calls = waiting.get(tool)
-    if not calls:
-        namespace = f"{tool}."
-        calls = next((waiting[r] for r in waiting if waiting[r] and r.startswith(namespace)), None)
-    return calls.popleft() if calls else None
 
 
 class ParsedMessage(Message):

@@ -4,7 +4,6 @@ import enum
 import json
 import subprocess
 import sys
-from collections import deque
 from decimal import Decimal
 
 import chats
@@ -26,7 +25,7 @@ from harmony.openai import (
     responses_request_from,
 )
 from harmony.openai.names import called_function, from_identifier, to_identifier
-from harmony.parsed import take_answered
+from harmony.parsed import WaitingCalls
 
 KEEP_ALL = harmony.RenderConversationConfig(auto_drop_analysis=False, validate_headers=True)
 
@@ -357,16 +356,43 @@ def test_a_call_of_a_namespace_comes_back(namespace):
     assert conversation_from_responses(items).messages[1] == called
 
 
-def test_a_result_finds_its_call_without_a_look_at_the_others():
-    class Unread(dict):
-        def __iter__(self):
-            raise AssertionError("all calls that wait are looked at")
+def test_a_result_finds_its_call():
+    waiting = WaitingCalls()
+    recipients = ["browser.open", "browser", "browser.find", "browser.open", "functions.browser"]
+    for number, recipient in enumerate(recipients):
+        waiting.add(recipient, number)
+    assert waiting.take("browser.open") == 0
+    assert [waiting.take("browser") for _ in range(4)] == [1, 3, 2, None]
+    assert waiting.take("browser.open") is waiting.take(None) is waiting.take("nobody") is None
+    waiting.add("browser.open", 5)
+    assert waiting.take("browser") == 5
 
-    waiting = Unread({f"functions.f{number}": deque([number]) for number in range(5)})
-    assert take_answered("functions.f3", waiting) == 3
-    namespace = {"browser.open": deque(), "browser.find": deque([1]), "browser": deque()}
-    assert take_answered("browser", namespace) == 1
-    assert take_answered("browser", namespace) is take_answered(None, namespace) is None
+
+@pytest.mark.parametrize("answering", ["functions.f{}", "functions", "functions.g{}"])
+def test_a_result_finds_its_call_without_a_look_at_all_that_wait(answering):
+    """Lines of Python, for calls of many functions."""
+
+    def work(n):
+        waiting = WaitingCalls()
+        for number in range(n):
+            waiting.add(f"functions.f{number}", number)
+        lines = 0
+
+        def count(frame, event, argument):
+            nonlocal lines
+            lines += event == "line"
+            return count
+
+        before = sys.gettrace()
+        sys.settrace(count)
+        try:
+            for number in range(n):
+                waiting.take(answering.format(number))
+        finally:
+            sys.settrace(before)
+        return lines
+
+    assert work(400) <= 2.2 * work(200)
 
 
 def test_a_web_search_of_somebody_else():

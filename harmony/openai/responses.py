@@ -7,7 +7,6 @@ message right before a call is commentary, any other final.
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -26,7 +25,7 @@ from harmony.openai.dialogue import (
 )
 from harmony.openai.fields import Field, entries_given, given
 from harmony.openai.names import called_function, is_built_in
-from harmony.parsed import take_answered
+from harmony.parsed import WaitingCalls
 
 # request -> conversation
 
@@ -181,7 +180,7 @@ class _Items:
         self._strict = strict
         self._n_calls = 0
         # Items of the calls that wait for their result, by recipient.
-        self._waiting: defaultdict[str, deque[dict[str, Any]]] = defaultdict(deque)
+        self._waiting: WaitingCalls[dict[str, Any]] = WaitingCalls()
         for index, message in numbered:
             self._add(message, f"messages[{index}]")
 
@@ -193,7 +192,7 @@ class _Items:
             self._add_result(message, path)
         elif role is Role.USER:
             # What nobody has answered by now nobody will.
-            self._waiting.clear()
+            self._waiting = WaitingCalls()
             self._put_message(message, texts_of(message, path), "input_text")
         else:
             content = message.content[0] if len(message.content) == 1 else None
@@ -236,11 +235,11 @@ class _Items:
                 "arguments": text_of(message, path),
                 "status": status,
             }
-            self._waiting[recipient].append(item)
+            self._waiting.add(recipient, item)
             self.items.append(item)
         elif recipient is not None and is_built_in(recipient):
             item = builtin.item_of_call(recipient, text_of(message, path), number, status)
-            self._waiting[recipient].append(item)
+            self._waiting.add(recipient, item)
             self.items.append(item)
         elif recipient is not None and self._strict:
             self._refuse(path, f"a request cannot hold a message to {recipient!r}")
@@ -263,7 +262,7 @@ class _Items:
 
     def _add_result(self, message: Message, path: str) -> None:
         name = message.author.name
-        item = take_answered(name, self._waiting)
+        item = self._waiting.take(name)
         if item is None:
             self._refuse(path, f"no call of {name!r} waits for this result")
             return
