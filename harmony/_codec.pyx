@@ -1009,7 +1009,7 @@ cdef class Texts:
             free(self.memory)
 
 
-cdef int check_offsets(const int64_t[::1] offsets, Py_ssize_t n_items) except -1:
+cpdef int check_offsets(const int64_t[::1] offsets, Py_ssize_t n_items) except -1:
     """Offsets do not decrease and stay inside what they point into."""
     cdef Py_ssize_t i
     cdef bint fit = offsets.shape[0] > 0 and offsets[0] >= 0

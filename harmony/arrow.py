@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harmony import batch
-from harmony._codec import Scratch, Texts, join_ids
+from harmony._codec import Scratch, Texts, check_offsets, join_ids
 
 try:
     import pyarrow as pa  # type: ignore[import-untyped]
@@ -41,7 +41,7 @@ def list_array(
     if ids.dtype != np.uint32:
         ids = join_ids([ids], np.empty(2, np.int64))
     offsets = np.ascontiguousarray(offsets, np.int64)
-    batch.check_offsets(ids, offsets)
+    check_offsets(offsets, len(ids))
     validity = None
     if present is not None and not present.all():
         validity = pa.py_buffer(np.packbits(present, bitorder="little"))

@@ -82,12 +82,6 @@ class TokenBatch:
         return list_array(self.ids, self.offsets)
 
 
-def check_offsets(ids: NDArray[Any], offsets: NDArray[Any]) -> None:
-    """ValueError unless each two of `offsets` are where a row of `ids` begins and ends."""
-    if offsets[0] < 0 or offsets[-1] > len(ids) or (offsets[1:] < offsets[:-1]).any():
-        raise ValueError("offsets must not decrease, and stay inside what they point into")
-
-
 def position(index: int, length: int) -> int:
     """`index` counted from the start. Raises IndexError if there is no such item."""
     row = operator.index(index)

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from harmony.batch import TokenBatch, check_offsets, join, position
+from harmony._codec import check_offsets
+from harmony.batch import TokenBatch, join, position
 from harmony.special_tokens import O200K_HARMONY_SPECIALS
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def _documents(rows: Any, loss_mask: NDArray[np.bool_] | None) -> list[_Document
     if isinstance(rows, dict):
         raise TypeError("rows must be a list of rows, not one row")
     if isinstance(rows, TokenBatch):
-        check_offsets(rows.ids, rows.offsets)
+        check_offsets(np.ascontiguousarray(rows.offsets, np.int64), len(rows.ids))
         if np.asarray(rows.ids).dtype != np.uint32:
             rows = join(TokenBatch(rows.ids, rows.offsets))
     else:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harmony import render, workers
-from harmony.batch import TokenBatch, position
+from harmony.batch import TokenBatch, join, position
 from harmony.errors import RenderError, name_row
 from harmony.header import MESSAGE, START
 from harmony.messages import Conversation, Message, RenderConversationConfig, Role
@@ -230,7 +230,7 @@ def render_batch(
     rendered = [row for chunk in chunks for row in chunk]
     if annotated:
         return _annotated(rendered, render.analysis_policy(config))
-    return TokenBatch(*_joined(rendered))
+    return join(ids for _, ids in rendered)
 
 
 def _render(
@@ -254,16 +254,9 @@ def _render(
     return messages, ids
 
 
-def _joined(
-    rows: Sequence[tuple[list[Message], Sequence[int]]],
-) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
-    offsets = np.cumsum([0, *(len(ids) for _, ids in rows)], dtype=np.int64)
-    arrays = [np.array(ids, np.uint32) for _, ids in rows]
-    return np.concatenate([np.empty(0, np.uint32), *arrays]), offsets
-
-
 def _annotated(rows: Sequence[tuple[list[Message], Sequence[int]]], policy: str) -> RenderedBatch:
-    ids, offsets = _joined(rows)
+    joined = join(ids for _, ids in rows)
+    ids, offsets = joined.ids, joined.offsets
     n_ids = len(ids)
     is_start = ids == START
     starts = np.flatnonzero(is_start)

@@ -757,7 +757,8 @@ def work(encoding, ids):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_twice_the_ids_are_at_most_twice_the_work(family, encoding):
     make = FAMILIES[family]
-    assert work(encoding, make(8000)) <= 2.3 * work(encoding, make(4000)) + 1000
+    work(encoding, make(100))  # what is remembered is read once
+    assert work(encoding, make(8000)) <= 2.3 * work(encoding, make(4000)) + 100
 
 
 @pytest.mark.skipif(_bpe.build_mode() != "debug", reason="steps are counted in the debug build")
