@@ -47,6 +47,9 @@ cdef extern from "_tier.h" nogil:
         uint32_t* first_pilot
         uint32_t* n_pilots
     ctypedef struct Tier:
+        size_t (*find_ends)(
+            const uint64_t* cut_filter, const uint8_t* bytes, size_t n_bytes, Py_ssize_t base,
+            Py_ssize_t* ends, size_t max_ends) noexcept nogil
         void classify_bytes(const uint8_t* bytes, ByteMasks* masks) noexcept nogil
         uint64_t find_cjk(const uint8_t* bytes) noexcept nogil
         uint64_t find_cuts(

@@ -20,6 +20,10 @@ after its first have the class of the character. What the masks cannot decide (`
 and the scanner decides it, one piece at a time: upper case after letters without case, marks after
 anything but a letter or a mark, digits outside ASCII, a slash after a newline that belongs to
 punctuation.
+
+Where a processor has the instructions, windows are 512 bytes long, masks are vectors, and the same
+operations are done there (`find_ends` of a tier). The end of a text, and what those leave open,
+comes back to the windows here.
 """
 
 import os
@@ -38,12 +42,8 @@ cdef extern from "_simd.h" nogil:
         TIER_PORTABLE
         TIER_AVX2
         TIER_AVX512
-    enum:
-        LETTERS_UPPER
-        LETTERS_LOWER
-        LETTERS_CASELESS
+    uint8_t cut_group[512]
     void make_tables() noexcept
-    void set_letter(int kind, uint8_t first, uint8_t second) noexcept
     int best_tier() noexcept
     const Tier* tier_of(int number) noexcept
     int lowest_bit(uint64_t bits) noexcept
@@ -76,38 +76,19 @@ cdef enum:
     CERTAIN = 55
     # Characters of any width that begin before this place end in the window.
     COMPLETE = 61
+    # Of so many bytes, 512 are looked at together if the tier can do that.
+    MANY_BYTES = 128
+    # And not again before so many more, if they held something that it leaves to this module.
+    TRY_AGAIN = 256
 
 TIERS = {"scalar": TIER_SCALAR, "portable": TIER_PORTABLE, "avx2": TIER_AVX2,
          "avx512": TIER_AVX512}
 
 cdef bint scanner_alone             # the tier called "scalar"
 cdef bint cuts_are_used
-cdef uint8_t cut_group[512]             # by code point >> 7
 for _row, _group in enumerate(cut_groups().tolist()):
     cut_group[_row] = _group
 make_tables()
-
-
-cdef void set_letters() noexcept:
-    """Tell the tiers which characters of two bytes are letters."""
-    cdef uint8_t[2] character
-    cdef uint32_t code_point
-    cdef Py_ssize_t width
-    cdef uint8_t char_class
-    cdef int first, second
-    for first in range(0xC2, 0xE0):
-        for second in range(0x80, 0xC0):
-            character[0], character[1] = first, second
-            char_class = decode_wide(character, 2, 0, &width, &code_point)
-            if char_class == UPPER:
-                set_letter(LETTERS_UPPER, first, second)
-            elif char_class == LOWER:
-                set_letter(LETTERS_LOWER, first, second)
-            elif char_class == CASELESS:
-                set_letter(LETTERS_CASELESS, first, second)
-
-
-set_letters()
 
 
 cdef struct Window:
@@ -372,11 +353,23 @@ cdef Py_ssize_t next_segment_ends(
     cdef uint64_t borders, cuts, certain, cased
     cdef int n_here, next_start, cut
     cdef bint ends_here, is_unsure
+    cdef Py_ssize_t n_new
+    cdef Py_ssize_t next_try = start if tier.find_ends else n_bytes
     if not cuts_are_used:
         cut_filter = NULL
     if scanner_alone:
         return next_piece_ends(text, n_bytes, start, ends, max_ends)
     while start < n_bytes and n_ends + ENDS_PER_WINDOW < max_ends:
+        if start >= next_try and n_bytes - start >= MANY_BYTES:
+            n_new = tier.find_ends(
+                cut_filter, text + start, n_bytes - start, start, ends + n_ends, max_ends - n_ends)
+            next_try = start + TRY_AGAIN
+            if n_new:
+                n_ends += n_new
+                start = ends[n_ends - 1]
+                if start >= next_try:
+                    next_try = start
+                continue
         ends_here = n_bytes - start <= WINDOW
         n_here = <int>(n_bytes - start) if ends_here else WINDOW
         count_steps(n_here)

@@ -5,6 +5,7 @@
  */
 #pragma once
 #include "_tier.h"
+#include "_unicode_classes.h"
 
 #if defined(__x86_64__) && defined(__GNUC__)
 #define HARMONY_X86 1
@@ -14,6 +15,9 @@
 #endif
 
 enum { TIER_PORTABLE, TIER_AVX2, TIER_AVX512 };
+
+/* By code point >> 7, as in rank_tables.py: the scripts in which pieces are cut. */
+static uint8_t cut_group[512];
 
 /* --- any processor --- */
 
@@ -75,15 +79,6 @@ static uint64_t find_cuts_portable(const uint64_t *cut_filter, const uint8_t *by
         cuts |= (~(word >> (bit & 63)) & 1) << at;
     }
     return cuts;
-}
-
-/* All letters of two bytes, in tables of 64 bytes: by the kind of letter and two bits of the first
- * byte, at the last six bits of the second one, a bit for each of eight first bytes. */
-enum { LETTERS_UPPER, LETTERS_LOWER, LETTERS_CASELESS, LETTER_KINDS };
-static uint8_t letter_tables[LETTER_KINDS][4][64];
-
-static void set_letter(int kind, uint8_t first, uint8_t second) {
-    letter_tables[kind][first >> 3 & 3][second & 63] |= (uint8_t)(1 << (first & 7));
 }
 
 static void find_letters_portable(const uint8_t *bytes, LetterMasks *letters) {
@@ -236,7 +231,7 @@ UTF8_OF_PORTABLE(utf8_of_ucs2_portable, uint16_t)
 UTF8_OF_PORTABLE(utf8_of_ucs4_portable, uint32_t)
 
 static const Tier portable_tier = {
-    classify_portable, find_cjk_portable, find_cuts_portable, find_letters_portable,
+    NULL, classify_portable, find_cjk_portable, find_cuts_portable, find_letters_portable,
     write_ends_portable, make_keys_portable, look_up_portable, write_ids_portable,
     find_first_merges_portable, find_late_portable, find_places_portable,
     find_merges_portable, skip_to_pair_portable,
@@ -750,7 +745,7 @@ AVX2 static uint8_t *utf8_of_ucs4_avx2(const uint32_t *text, size_t n, uint8_t *
 }
 
 static const Tier avx2_tier = {
-    classify_avx2, find_cjk_avx2, find_cuts_portable, find_letters_avx2,
+    NULL, classify_avx2, find_cjk_avx2, find_cuts_portable, find_letters_avx2,
     write_ends_avx2, make_keys_avx2, look_up_avx2, write_ids_avx2,
     find_first_merges_avx2, find_late_avx2, find_places_avx2, find_merges_avx2, skip_to_pair_avx2,
     utf8_of_latin1_avx2, utf8_of_ucs2_avx2, utf8_of_ucs4_avx2,
@@ -759,89 +754,12 @@ static const Tier avx2_tier = {
 /* --- AVX-512 --- */
 
 #define AVX512 __attribute__((target( \
-    "avx2,bmi,bmi2,popcnt,avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx512vbmi,avx512vbmi2")))
-#define IS_512(all, byte) _mm512_cmpeq_epi8_mask(all, _mm512_set1_epi8(byte))
-#define IN_512(all, low, high) _mm512_cmple_epu8_mask( \
-    _mm512_sub_epi8(all, _mm512_set1_epi8((char)(low))), \
-    _mm512_set1_epi8((char)((high) - (low))))
-
-AVX512 static void classify_avx512(const uint8_t *bytes, ByteMasks *masks) {
-    __m512i all = _mm512_loadu_si512(bytes);
-    uint64_t newline = IS_512(all, '\n') | IS_512(all, '\r');
-    masks->upper = IN_512(all, 'A', 'Z');
-    masks->lower = IN_512(all, 'a', 'z');
-    masks->number = IN_512(all, '0', '9');
-    masks->space = IS_512(all, ' ');
-    masks->blank = IN_512(all, '\t', '\r') & ~newline;
-    masks->newline = newline;
-    masks->slash = IS_512(all, '/');
-    masks->apostrophe = IS_512(all, '\'');
-    masks->wide = _mm512_movepi8_mask(all);
-}
-
-AVX512 static uint64_t find_cjk_avx512(const uint8_t *bytes) {
-    __m512i all = _mm512_loadu_si512(bytes);
-#define IN(low, high) ((uint64_t)IN_512(all, low, high))
-    return IN(0xE3, 0xEC) ? CJK_LEADS(IN) : 0;
-#undef IN
-}
+    "avx2,bmi,bmi2,popcnt,gfni,avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx512vbmi,avx512vbmi2")))
 
 #define BYTES_8(first) \
     7 + first, 6 + first, 5 + first, 4 + first, 3 + first, 2 + first, 1 + first, first
 #define BYTES_64 BYTES_8(56), BYTES_8(48), BYTES_8(40), BYTES_8(32), BYTES_8(24), BYTES_8(16), \
     BYTES_8(8), BYTES_8(0)
-
-AVX512 static uint64_t find_cuts_avx512(const uint64_t *cut_filter, const uint8_t *bytes,
-                                        uint64_t candidates) {
-    /* Of each of eight candidates: its place, in all bytes of a lane; from there, that of each byte of the
-     * two characters, which are the upper six bytes of their key. */
-    const __m512i in_all = _mm512_set_epi64(
-        0x0707070707070707, 0x0606060606060606, 0x0505050505050505, 0x0404040404040404,
-        0x0303030303030303, 0x0202020202020202, 0x0101010101010101, 0);
-    const __m512i around = _mm512_set1_epi64(0x020100FFFEFD0000);
-    const __m512i multiplier = _mm512_set1_epi64((long long)MULTIPLIER_1);
-    __m512i text = _mm512_loadu_si512(bytes);
-    __m512i places = _mm512_maskz_compress_epi8(candidates, _mm512_set_epi8(BYTES_64));
-    unsigned n = (unsigned)_mm_popcnt_u64(candidates);
-    uint64_t cuts = 0;
-    for (unsigned done = 0; done < n; done += 8) {
-        count_steps(8);
-        __m512i at = _mm512_add_epi8(_mm512_permutexvar_epi8(in_all, places), around);
-        __m512i keys = _mm512_maskz_permutexvar_epi8(0xFCFCFCFCFCFCFCFC, at, text);
-        __m512i bits = _mm512_srli_epi64(_mm512_mullo_epi64(keys, multiplier), 64 - CUT_BITS);
-        __m512i words = _mm512_i64gather_epi64(_mm512_srli_epi64(bits, 6), cut_filter, 8);
-        __m512i shifted = _mm512_srlv_epi64(words, _mm512_and_si512(bits, _mm512_set1_epi64(63)));
-        cuts |= (uint64_t)_mm512_testn_epi64_mask(shifted, _mm512_set1_epi64(1)) << done;
-        places = _mm512_alignr_epi64(places, places, 1);
-    }
-    return _pdep_u64(cuts, candidates);
-}
-
-AVX512 static void find_letters_avx512(const uint8_t *bytes, LetterMasks *letters) {
-    __m512i firsts = _mm512_loadu_si512(bytes);
-    __m512i seconds = _mm512_loadu_si512(bytes + 1);
-    uint64_t is_pair = IN_512(firsts, 0xC2, 0xDF) & IN_512(seconds, 0x80, 0xBF);
-    letters->upper = letters->lower = letters->caseless = 0;
-    if (!is_pair) return;
-    const __m512i rows = _mm512_set1_epi64(0x8040201008040201);
-    __m512i row = _mm512_permutexvar_epi8(firsts, rows);
-#define FIND(mask, kind, group, within) \
-    mask |= _mm512_mask_test_epi8_mask(within, row, _mm512_permutexvar_epi8( \
-        seconds, _mm512_loadu_si512(letter_tables[kind][group])))
-#define FIND_IN(group, low, high) do { \
-    __mmask64 within = is_pair & IN_512(firsts, low, high); \
-    if (!within) break; \
-    FIND(letters->upper, LETTERS_UPPER, group, within); \
-    FIND(letters->lower, LETTERS_LOWER, group, within); \
-    FIND(letters->caseless, LETTERS_CASELESS, group, within); \
-} while (0)
-    FIND_IN(0, 0xC2, 0xC7);
-    FIND_IN(1, 0xC8, 0xCF);
-    FIND_IN(2, 0xD0, 0xD7);
-    FIND_IN(3, 0xD8, 0xDF);
-#undef FIND_IN
-#undef FIND
-}
 
 AVX512 static size_t write_ends_avx512(uint64_t bits, ptrdiff_t base, ptrdiff_t *ends) {
     size_t n = _mm_popcnt_u64(bits);
@@ -860,6 +778,474 @@ AVX512 static size_t write_ends_avx512(uint64_t bits, ptrdiff_t base, ptrdiff_t 
     } while (done < n);
     return n;
 }
+
+/* --- pieces of 512 bytes at once --- */
+
+/* What _segments.pyx does with masks of 64 bits is done here with vectors of 512, and for wide
+ * characters without a branch on what they are. Bit i stands for byte i, as it does there. */
+enum {
+    BYTES_AT_ONCE = 512,
+    WIDE_AT_ONCE = BYTES_AT_ONCE / 2,
+    READ_BEHIND = 8,                            /* bytes that may be read behind those */
+    LOOK_AHEAD = 4, WIDE_LOOK_AHEAD = 9,        /* as in _segments.pyx: borders so near the end wait */
+    /* In the class of a wide character, which is no newline: a token may not hold the border before
+     * it, if the character before is wide, too. */
+    MAY_BE_CUT = 1 << 2
+};
+
+#define OR(a, b) _mm512_or_si512(a, b)
+#define AND(a, b) _mm512_and_si512(a, b)
+#define AND_NOT(a, b) _mm512_andnot_si512(b, a)
+/* Any function of three masks, by its value for each of the eight ways that their bits may be: that is
+ * A, B and C put together as the masks are to be. */
+#define OF_3(a, b, c, values) _mm512_ternarylogic_epi64(a, b, c, (uint8_t)(values))
+enum { A = 0xF0, B = 0xCC, C = 0xAA };
+#define IS_ANY(bits) (_mm512_test_epi64_mask(bits, bits) != 0)
+/* Bits moved by n < 64 bytes, on or back. */
+#define MOVED_ON(bits, n) _mm512_shldi_epi64( \
+    bits, _mm512_alignr_epi64(bits, _mm512_setzero_si512(), 7), n)
+#define MOVED_BACK(bits, n) _mm512_shrdi_epi64( \
+    bits, _mm512_alignr_epi64(_mm512_setzero_si512(), bits, 1), n)
+
+/* The sum of two numbers of 512 bits. */
+AVX512 static inline __m512i sum_512(__m512i a, __m512i b) {
+    __m512i sum = _mm512_add_epi64(a, b);
+    unsigned carries = _mm512_cmplt_epu64_mask(sum, b);
+    unsigned full = _mm512_cmpeq_epi64_mask(sum, _mm512_set1_epi64(-1));
+    /* A carry goes on through words that are full. */
+    unsigned carried = (2 * carries + full) ^ full;
+    return _mm512_mask_sub_epi64(sum, (__mmask8)carried, sum, _mm512_set1_epi64(-1));
+}
+
+/* The bytes of characters from those that are given to the last one of each. */
+AVX512 static inline __m512i whole_512(__m512i bits, __m512i inside) {
+    for (int k = 0; k < 3; k++) bits = OF_3(bits, MOVED_ON(bits, 1), inside, A | (B & C));
+    return bits;
+}
+
+/* The first bytes of the characters that follow those whose first bytes are given. */
+AVX512 static inline __m512i next_512(__m512i bits, __m512i inside) {
+    return AND_NOT(MOVED_ON(whole_512(bits, inside), 1), inside);
+}
+
+/* The first bytes of the characters whose last bytes are given. */
+AVX512 static inline __m512i first_512(__m512i bits, __m512i inside) {
+    for (int k = 0; k < 3; k++)
+        bits = OF_3(bits, MOVED_BACK(AND(bits, inside), 1), inside, B | (A & ~C));
+    return bits;
+}
+
+/* 512 bytes, 64 in each row, -> 512 first bits, 512 second bits .... */
+AVX512 static inline void bits_by_place(__m512i rows[8]) {
+    const __m512i each = _mm512_set1_epi64(0x8040201008040201);
+    const __m512i by_place = _mm512_set_epi64(
+        0x3F372F271F170F07, 0x3E362E261E160E06, 0x3D352D251D150D05, 0x3C342C241C140C04,
+        0x3B332B231B130B03, 0x3A322A221A120A02, 0x3931292119110901, 0x3830282018100800);
+    __m512i pairs[8], quads[8];
+    /* In each row, the product gathers bits of eight bytes in one, the last byte's first. */
+    for (int k = 0; k < 8; k++) {
+        rows[k] = _mm512_permutexvar_epi8(
+            by_place, _mm512_gf2p8affine_epi64_epi8(each, rows[k], 0));
+    }
+    /* Now the words of each row become a column. */
+    for (int k = 0; k < 8; k += 2) {
+        pairs[k] = _mm512_unpacklo_epi64(rows[k], rows[k + 1]);
+        pairs[k + 1] = _mm512_unpackhi_epi64(rows[k], rows[k + 1]);
+    }
+    for (int k = 0; k < 8; k += 4) {
+        for (int i = 0; i < 2; i++) {
+            quads[k + i] = _mm512_shuffle_i64x2(pairs[k + i], pairs[k + 2 + i], 0x88);
+            quads[k + 2 + i] = _mm512_shuffle_i64x2(pairs[k + i], pairs[k + 2 + i], 0xDD);
+        }
+    }
+    for (int i = 0; i < 4; i++) {
+        rows[i] = _mm512_shuffle_i64x2(quads[i], quads[4 + i], 0x88);
+        rows[4 + i] = _mm512_shuffle_i64x2(quads[i], quads[4 + i], 0xDD);
+    }
+    /* And bits of each byte change places, so that the first byte's are first. */
+    for (int k = 0; k < 8; k++) rows[k] = _mm512_gf2p8affine_epi64_epi8(rows[k], each, 0);
+}
+
+/* All bytes of a character have its class, but for upper case and marks: those have only the first. */
+typedef struct {
+    __m512i upper, lower, letter;
+    __m512i caseless;                   /* letters without case, and marks; wide ones */
+    __m512i number, wide_number, space;
+    __m512i blank;                      /* white space but newlines: `space`, too */
+    __m512i newline, other, slash, apostrophe;
+    __m512i inside;                     /* bytes of a character after its first */
+    __m512i cuts, doubt;
+} Classes;
+
+/* Of all that is ASCII, by the bits of the bytes. `known`: those that are text. */
+AVX512 static inline void classify_ascii_512(const __m512i bits[8], __m512i known, Classes *c) {
+    __m512i b0 = bits[0], b1 = bits[1], b2 = bits[2], b3 = bits[3], b4 = bits[4], b5 = bits[5];
+    __m512i b6 = AND_NOT(bits[6], bits[7]);
+    __m512i high = OR(bits[6], bits[7]);
+    __m512i low_three = OF_3(b2, b1, b0, A | B | C);
+    __m512i low_five = OF_3(b4, b3, low_three, A | B | C);
+    __m512i from_0x20 = AND_NOT(b5, high);                      /* to 0x3F */
+    __m512i to_0x0F = OF_3(high, b5, b4, ~A & ~B & ~C);
+    /* A to Z are 0x41 ... 0x5A, a to z 0x61 ... 0x7A. */
+    __m512i from_0x1B = OF_3(b4, b3, OF_3(b2, b1, b0, A | (B & C)), A & B & C);
+    c->letter = OF_3(b6, low_five, from_0x1B, A & B & ~C);
+    c->lower = AND(c->letter, b5);
+    c->upper = AND_NOT(c->letter, b5);
+    c->number = OF_3(AND(from_0x20, b4), b3, OR(b2, b1), A & ~(B & C));
+    c->space = AND_NOT(from_0x20, low_five);
+    __m512i control = OF_3(AND(to_0x0F, b3), low_three, AND(b2, b1), A & B & ~C);   /* 9 ... 13 */
+    c->newline = AND(control, OF_3(b2, b1, b0, (A & ~B & C) | (~A & B & ~C)));
+    c->blank = OF_3(c->space, control, c->newline, A | (B & ~C));
+    __m512i either = OF_3(from_0x20, b4, OF_3(b2, b1, b0, A & B & C), A & ~B & C);
+    c->slash = AND(either, b3);
+    c->apostrophe = AND_NOT(either, b3);
+    __m512i rest = OF_3(c->space, control, bits[7], ~A & ~B & ~C);
+    c->other = AND(OF_3(c->letter, c->number, rest, ~A & ~B & C), known);
+    c->caseless = c->wide_number = c->inside = c->cuts = c->doubt = _mm512_setzero_si512();
+}
+
+/* Of these characters, whose code points follow one another: their classes, and whether a piece may be
+ * cut before them as far as their groups tell. */
+AVX512 static inline void classify_code_points(const uint16_t *code_points, size_t n,
+                                               int with_cuts, uint8_t *classes) {
+    uint8_t groups[1 + WIDE_AT_ONCE + 64];
+    for (size_t i = 0; i < n; i++) {
+        unsigned code_point = code_points[i];
+        classes[i] = UNICODE_CLASSES[128u * UNICODE_ROW[code_point >> 7] + (code_point & 127)];
+    }
+    if (!with_cuts) return;
+    groups[0] = 0;
+    for (size_t i = 0; i < n; i += 64) {
+        __m512i rows_0 = _mm512_srli_epi16(_mm512_loadu_si512(code_points + i), 7);
+        __m512i rows_1 = _mm512_srli_epi16(_mm512_loadu_si512(code_points + i + 32), 7);
+        __m512i rows = _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtepi16_epi8(rows_0)),
+                                          _mm512_cvtepi16_epi8(rows_1), 1);
+        const __m512i top_bit = _mm512_set1_epi16(0x100);
+        __mmask64 high = _mm512_movepi8_mask(rows);
+        __mmask64 top = _mm512_test_epi16_mask(rows_0, top_bit)
+            | (__mmask64)_mm512_test_epi16_mask(rows_1, top_bit) << 32;
+#define OF_QUARTER(k) _mm512_permutex2var_epi8(_mm512_loadu_si512(cut_group + 128 * (k)), rows, \
+                                               _mm512_loadu_si512(cut_group + 128 * (k) + 64))
+        __m512i here = _mm512_mask_mov_epi8(
+            _mm512_mask_mov_epi8(OF_QUARTER(0), high, OF_QUARTER(1)), top,
+            _mm512_mask_mov_epi8(OF_QUARTER(2), high, OF_QUARTER(3)));
+#undef OF_QUARTER
+        _mm512_storeu_si512(groups + 1 + i, here);
+        __m512i before = AND(_mm512_loadu_si512(groups + i), _mm512_set1_epi8(7));
+        __mmask64 may_be_cut = _mm512_mask_cmpeq_epi8_mask(
+            _mm512_test_epi8_mask(here, here), here, before);
+        _mm512_storeu_si512(classes + i, OR(_mm512_loadu_si512(classes + i),
+                                            _mm512_maskz_set1_epi8(may_be_cut, MAY_BE_CUT)));
+    }
+}
+
+/* Of these first bytes of characters of three bytes, behind others of three, those before which no token
+ * holds the border. `is_first`: nothing before `bytes` is read, and there is no candidate in the
+ * first three. */
+AVX512 static inline uint64_t find_cuts_avx512(const uint64_t *cut_filter, const uint8_t *bytes,
+                                               int is_first, uint64_t candidates) {
+    /* Of each of eight candidates: its place, in all bytes of a lane; from there, that of each byte of the
+     * two characters, which are the upper six bytes of their key. */
+    const __m512i in_all = _mm512_set_epi64(
+        0x0707070707070707, 0x0606060606060606, 0x0505050505050505, 0x0404040404040404,
+        0x0303030303030303, 0x0202020202020202, 0x0101010101010101, 0);
+    const __m512i around = _mm512_set1_epi64(0x0504030201000000);
+    const __m512i multiplier = _mm512_set1_epi64((long long)MULTIPLIER_1);
+    unsigned n = (unsigned)_mm_popcnt_u64(candidates);
+    uint64_t places_of = is_first ? candidates >> 3 : candidates;
+    const uint8_t *start = is_first ? bytes : bytes - 3;
+    __m512i text = _mm512_loadu_si512(start);
+    __m512i more = _mm512_zextsi128_si512(_mm_loadl_epi64((const __m128i *)(start + 64)));
+    __m512i places = _mm512_maskz_compress_epi8(places_of, _mm512_set_epi8(BYTES_64));
+    uint64_t cuts = 0;
+    for (unsigned done = 0; done < n; done += 8) {
+        count_steps(8);
+        __m512i at = _mm512_add_epi8(_mm512_permutexvar_epi8(in_all, places), around);
+        __m512i keys = _mm512_maskz_permutex2var_epi8(0xFCFCFCFCFCFCFCFC, text, at, more);
+        __m512i hashes = _mm512_srli_epi64(_mm512_mullo_epi64(keys, multiplier), 64 - CUT_BITS);
+        __m512i words = _mm512_i64gather_epi64(_mm512_srli_epi64(hashes, 6), cut_filter, 8);
+        __m512i bits = _mm512_srlv_epi64(words, AND(hashes, _mm512_set1_epi64(63)));
+        cuts |= (uint64_t)_mm512_testn_epi64_mask(bits, _mm512_set1_epi64(1)) << done;
+        places = _mm512_alignr_epi64(places, places, 1);
+    }
+    return _pdep_u64(cuts, candidates);
+}
+
+/* Adds the classes of wide characters to those of ASCII; false if they are not UTF-8. */
+AVX512 static inline int add_wide_512(const uint8_t *bytes, const __m512i bits[8],
+                                      const uint64_t *cut_filter, Classes *c) {
+    __m512i lead = AND(bits[7], bits[6]);
+    __m512i of_three = AND(lead, bits[5]);              /* bytes or four */
+    __m512i of_four = AND(of_three, bits[4]);
+    __m512i inside = AND_NOT(bits[7], bits[6]);
+    __m512i expected = OF_3(
+        MOVED_ON(lead, 1), MOVED_ON(of_three, 2), MOVED_ON(of_four, 3), A | B | C);
+    __m512i malformed = OF_3(expected, inside, AND(of_four, bits[3]), (A ^ B) | C);
+    if (IS_ANY(malformed)) return 0;
+
+    /* The characters one after another: their bytes, code points, classes. */
+    uint8_t bytes_0[WIDE_AT_ONCE + 64], bytes_1[WIDE_AT_ONCE + 64], bytes_2[WIDE_AT_ONCE + 64];
+    uint16_t code_points[WIDE_AT_ONCE + 64];
+    uint8_t classes[WIDE_AT_ONCE + 64];
+    uint64_t leads[8];
+    size_t firsts[8];                                   /* of each 64 bytes, the first one's number */
+    size_t n = 0;
+    _mm512_storeu_si512(leads, lead);
+    for (int k = 0; k < 8; k++) {
+#define COPY(list, at) _mm512_storeu_si512(list + n, _mm512_maskz_compress_epi8( \
+    leads[k], _mm512_loadu_si512(bytes + 64 * k + (at))))
+        COPY(bytes_0, 0);
+        COPY(bytes_1, 1);
+        COPY(bytes_2, 2);
+#undef COPY
+        firsts[k] = n;
+        n += (size_t)_mm_popcnt_u64(leads[k]);
+    }
+    for (size_t i = 0; i < n; i += 32) {
+#define LOAD(list) _mm512_cvtepu8_epi16(_mm256_loadu_si256((const __m256i *)(list + i)))
+#define JOIN(upper, lower) OF_3( \
+    _mm512_slli_epi16(upper, 6), lower, _mm512_set1_epi16(0x3F), A | (B & C))
+        __m512i first = LOAD(bytes_0);
+        __m512i two = JOIN(AND(first, _mm512_set1_epi16(0x1F)), LOAD(bytes_1));
+        __mmask32 is_of_three = _mm512_cmpge_epu16_mask(first, _mm512_set1_epi16(0xE0));
+        _mm512_storeu_si512(code_points + i,
+                            _mm512_mask_mov_epi16(two, is_of_three, JOIN(two, LOAD(bytes_2))));
+#undef LOAD
+#undef JOIN
+    }
+    classify_code_points(
+        code_points, n, cut_filter && IS_ANY(AND(of_three, MOVED_ON(of_three, 3))), classes);
+    if (IS_ANY(of_four)) {
+        uint64_t words[8];
+        _mm512_storeu_si512(words, of_four);
+        for (int k = 0; k < 8; k++) {
+            for (uint64_t rest = words[k]; rest; rest &= rest - 1) {
+                unsigned at = (unsigned)lowest_bit(rest);
+                const uint8_t *four = bytes + 64 * k + at;
+                uint32_t code_point = (four[0] & 0x07u) << 18 | (four[1] & 0x3Fu) << 12
+                    | (four[2] & 0x3Fu) << 6 | (four[3] & 0x3Fu);
+                if (code_point > 0x10FFFF) return 0;
+                classes[firsts[k] + (size_t)_mm_popcnt_u64(_bzhi_u64(leads[k], at))] =
+                    UNICODE_CLASSES[128u * UNICODE_ROW[code_point >> 7] + (code_point & 127)];
+            }
+        }
+    }
+
+    __m512i by_class[8];
+    for (int k = 0; k < 8; k++) {
+        by_class[k] = _mm512_maskz_expand_epi8(
+            leads[k], _mm512_loadu_si512(classes + firsts[k]));
+    }
+    bits_by_place(by_class);
+    __m512i blank = by_class[1], number = by_class[3], upper = by_class[4], mark = by_class[7];
+    __m512i caseless = OR(by_class[6], mark);
+    c->inside = inside;
+    c->wide_number = number;
+    c->upper = OR(c->upper, upper);
+    c->lower = OR(c->lower, whole_512(by_class[5], inside));
+    c->caseless = whole_512(caseless, inside);
+    c->letter = OR(c->letter, whole_512(OF_3(upper, by_class[5], caseless, A | B | C), inside));
+    c->other = OR(c->other, whole_512(by_class[0], inside));
+    c->blank = OR(c->blank, whole_512(blank, inside));
+    c->number = OR(c->number, whole_512(number, inside));
+    c->doubt = AND_NOT(mark, MOVED_ON(c->letter, 1));
+    c->doubt = OF_3(c->doubt, c->upper, MOVED_ON(c->caseless, 1), A | (B & C));
+
+    __m512i candidates = OF_3(by_class[2], of_three, MOVED_ON(of_three, 3), A & B & C);
+    if (IS_ANY(candidates)) {
+        uint64_t words[8];
+        _mm512_storeu_si512(words, candidates);
+        for (int k = 0; k < 8; k++) {
+            if (words[k]) words[k] = find_cuts_avx512(cut_filter, bytes + 64 * k, k == 0, words[k]);
+        }
+        c->cuts = _mm512_loadu_si512(words);
+    }
+    return 1;
+}
+
+/* Puts contractions behind the letters that end at these apostrophes, up to place `last`: what
+ * with_contractions does. */
+AVX512 static void add_contractions(const uint8_t *bytes, __m512i apostrophes, size_t last,
+                                    uint64_t starts[8]) {
+    uint64_t words[8];
+    size_t done = 0;                                    /* the end of the contraction before */
+    _mm512_storeu_si512(words, apostrophes);
+    for (unsigned some = _mm512_test_epi64_mask(apostrophes, apostrophes); some; some &= some - 1) {
+        size_t word = (size_t)lowest_bit(some);
+        for (uint64_t rest = words[word]; rest; rest &= rest - 1) {
+            size_t at = 64 * word + (size_t)lowest_bit(rest);
+            size_t width = 3;
+            uint8_t first = bytes[at + 1], second = bytes[at + 2];
+            count_steps(1);
+            if ((done && at <= done) || at > last) continue;
+            if (first == 0xC5) {
+                if (second != 0xBF) continue;           /* U+017F folds to s */
+            } else {
+                first |= 0x20;
+                second |= 0x20;
+                if (first == 's' || first == 't' || first == 'm' || first == 'd') {
+                    width = 2;
+                } else if (!(((first == 'r' || first == 'v') && second == 'e')
+                             || (first == 'l' && second == 'l'))) {
+                    continue;
+                }
+            }
+            done = at + width;
+            for (size_t k = at; k < done && k < BYTES_AT_ONCE; k++)
+                starts[k / 64] &= ~(1ull << k % 64);
+            if (done < BYTES_AT_ONCE) starts[done / 64] |= 1ull << done % 64;
+        }
+    }
+}
+
+/* The last of the first n bits that are set, plus one; 0: none. */
+static inline size_t behind_last_bit(const uint64_t words[8], size_t n) {
+    size_t word = n / 64;
+    uint64_t here = n % 64 ? words[word] << (64 - n % 64) >> (64 - n % 64) : 0;
+    while (!here && word) here = words[--word];
+    return here ? 64 * word + (size_t)highest_bit(here) + 1 : 0;
+}
+
+/* The starts of pieces in n_bytes <= BYTES_AT_ONCE bytes, bits of `starts`, as far as they are certain;
+ * returns how far that is, 0 if nowhere. `is_wide` is known where this is compiled. */
+AVX512 __attribute__((always_inline)) static inline size_t find_starts(
+    const uint8_t *bytes, size_t n_bytes, int ends_here, int is_wide, const Classes *c,
+    __m512i known, uint64_t words[8]) {
+    /* As piece_starts does, which says why. */
+    __m512i white = OR(c->blank, c->newline);
+    __m512i after_letter = MOVED_ON(c->letter, 1);
+    __m512i starts = AND(c->upper, MOVED_ON(c->lower, 1));
+
+    __m512i after_other = MOVED_ON(c->other, 1);
+    __m512i absorbed = AND(c->newline, after_other);
+    absorbed = AND_NOT(c->newline, sum_512(c->newline, absorbed));
+    __m512i after_absorbed = MOVED_ON(absorbed, 1);
+    __m512i doubt = OF_3(c->doubt, after_absorbed, c->slash, A | (B & C));
+    white = AND_NOT(white, absorbed);
+    __m512i prefix = OF_3(c->other, after_other, MOVED_ON(c->space, 1), A & ~B & ~C);
+    starts = OF_3(starts, after_absorbed, absorbed, A | (B & ~C));
+    starts = OR(starts, prefix);
+    if (is_wide) prefix = whole_512(prefix, c->inside);
+    __m512i after_prefix = MOVED_ON(OR(prefix, c->blank), 1);
+    starts = OR(starts, OF_3(c->letter, after_letter, after_prefix, A & ~B & ~C));
+
+    __m512i after_number = MOVED_ON(c->number, 1);
+    __m512i third = AND_NOT(c->number, after_number);
+    if (is_wide && IS_ANY(c->wide_number)) {
+        do {
+            starts = OR(starts, third);
+            for (int k = 0; k < 3; k++) third = AND(next_512(third, c->inside), c->number);
+        } while (IS_ANY(third));
+    } else {
+        __m512i within = OF_3(c->number, after_number, MOVED_ON(c->number, 2), A & B & C);
+        do {
+            starts = OR(starts, third);
+            third = AND(MOVED_ON(third, 3), within);
+        } while (IS_ANY(third));
+    }
+
+    starts = OF_3(starts, white, MOVED_ON(white, 1), A | (B & ~C));
+    __m512i newline_ends = AND_NOT(c->newline, absorbed);
+    __m512i tails = AND(MOVED_ON(newline_ends, 1), c->blank);
+    starts = OR(starts, tails);
+    /* Which newline of white space is the last one is rarely a question, and left open here. */
+    doubt = OF_3(doubt, sum_512(c->blank, tails), newline_ends, A | (B & C));
+    __m512i last_blank = AND(
+        MOVED_BACK(OF_3(c->letter, c->number, c->other, A | B | C), 1), c->blank);
+    if (is_wide) last_blank = first_512(last_blank, c->inside);
+    starts = OR(starts, last_blank);
+    _mm512_storeu_si512(words, starts);
+
+    size_t last = n_bytes;
+    uint64_t solid[8];
+    _mm512_storeu_si512(solid, AND_NOT(known, white));
+    if (!ends_here) {
+        last = n_bytes - (is_wide ? WIDE_LOOK_AHEAD : LOOK_AHEAD);
+        /* White space that reaches the end may go on. */
+        size_t end = behind_last_bit(solid, n_bytes);
+        if (end < last) last = end;
+    }
+    if (IS_ANY(doubt)) {
+        uint64_t doubts[8];
+        size_t word = (size_t)lowest_bit(_mm512_test_epi64_mask(doubt, doubt));
+        _mm512_storeu_si512(doubts, doubt);
+        /* So may that before a place in doubt. */
+        size_t end = behind_last_bit(solid, 64 * word + (size_t)lowest_bit(doubts[word]));
+        last = end ? end - 1 : 0;
+    }
+    __m512i apostrophes = AND(c->apostrophe, after_letter);
+    if (IS_ANY(apostrophes)) add_contractions(bytes, apostrophes, last, words);
+    return last;
+}
+
+AVX512 __attribute__((always_inline)) static inline size_t find_ends_512(
+    const uint64_t *cut_filter, const uint8_t *bytes, size_t n_bytes, int ends_here, int is_wide,
+    const __m512i bits[8], __m512i known, ptrdiff_t base, ptrdiff_t *ends, size_t max_ends) {
+    Classes c;
+    uint64_t borders[8], cuts[8];
+    classify_ascii_512(bits, known, &c);
+    if (is_wide) {
+        if (!add_wide_512(bytes, bits, cut_filter, &c)) return 0;
+        _mm512_storeu_si512(cuts, c.cuts);
+    }
+    size_t stop = find_starts(bytes, n_bytes, ends_here, is_wide, &c, known, borders);
+    borders[0] &= ~1ull;
+    if (stop < n_bytes) {
+        stop = behind_last_bit(borders, stop + 1);
+        if (stop == 0) return 0;
+        stop--;
+    }
+    size_t n = 0;
+    for (size_t word = 0; 64 * word < stop; word++) {
+        if (n + 64 + SLACK > max_ends) return n;
+        uint64_t here = is_wide ? borders[word] | cuts[word] : borders[word];
+        if (stop < 64 * word + 64) here = _bzhi_u64(here, (unsigned)(stop % 64));
+        if (here) n += write_ends_avx512(here, base + 64 * (ptrdiff_t)word, ends + n);
+    }
+    ends[n] = base + (ptrdiff_t)stop;
+    return n + 1;
+}
+
+AVX512 static size_t find_ends_avx512(const uint64_t *cut_filter, const uint8_t *bytes,
+                                      size_t n_bytes, ptrdiff_t base, ptrdiff_t *ends,
+                                      size_t max_ends) {
+    uint8_t copy[BYTES_AT_ONCE + 64];
+    __m512i known = _mm512_set1_epi64(-1);
+    int ends_here = n_bytes <= BYTES_AT_ONCE;
+    if (n_bytes < BYTES_AT_ONCE + READ_BEHIND) {
+        size_t whole = n_bytes / 64 * 64;
+        memset(copy + whole, 0, sizeof(copy) - whole);
+        memcpy(copy, bytes, n_bytes);
+        bytes = copy;
+    }
+    if (ends_here) {
+        uint64_t words[8 + 1] = {0};
+        memset(words, 0xFF, n_bytes / 64 * 8);
+        words[n_bytes / 64] = (1ull << n_bytes % 64) - 1;
+        known = _mm512_loadu_si512(words);
+    } else {
+        n_bytes = BYTES_AT_ONCE;
+    }
+    count_steps(n_bytes);
+    __m512i bits[8];
+    __m512i all = _mm512_setzero_si512();
+    for (int k = 0; k < 8; k++) {
+        bits[k] = _mm512_loadu_si512(bytes + 64 * k);
+        all = OR(all, bits[k]);
+    }
+    bits_by_place(bits);
+    /* Twice the same, so that compilers leave out of it what is 0 in ASCII. */
+    return _mm512_movepi8_mask(all)
+        ? find_ends_512(cut_filter, bytes, n_bytes, ends_here, 1, bits, known, base, ends, max_ends)
+        : find_ends_512(cut_filter, bytes, n_bytes, ends_here, 0, bits, known, base, ends, max_ends);
+}
+#undef OR
+#undef AND
+#undef AND_NOT
+#undef OF_3
+#undef IS_ANY
+#undef MOVED_ON
+#undef MOVED_BACK
 
 /* In 256 bits: of eight offsets that are stored at once each would be read back as a part of them. */
 AVX512 static inline __m256i hashes_avx512(__m256i low, __m256i high) {
@@ -1012,7 +1398,7 @@ AVX512 static uint8_t *utf8_of_ucs4_avx512(const uint32_t *text, size_t n, uint8
 }
 
 static const Tier avx512_tier = {
-    classify_avx512, find_cjk_avx512, find_cuts_avx512, find_letters_avx512,
+    find_ends_avx512, classify_avx2, find_cjk_avx2, find_cuts_portable, find_letters_avx2,
     write_ends_avx512, make_keys_avx512, look_up_avx2, write_ids_avx512,
     find_first_merges_avx2, find_late_avx2, find_places_avx512, find_merges_avx2,
     skip_to_pair_avx2,
@@ -1024,7 +1410,7 @@ static int best_tier(void) {
     if (!(HAS("avx2") && HAS("bmi") && HAS("bmi2") && HAS("popcnt"))) return TIER_PORTABLE;
     /* AVX-512 without VBMI is no faster here, and slows down what runs beside it. */
     return HAS("avx512bw") && HAS("avx512cd") && HAS("avx512dq") && HAS("avx512vl")
-        && HAS("avx512vbmi") && HAS("avx512vbmi2") ? TIER_AVX512 : TIER_AVX2;
+        && HAS("avx512vbmi") && HAS("avx512vbmi2") && HAS("gfni") ? TIER_AVX512 : TIER_AVX2;
 #undef HAS
 }
 

@@ -168,6 +168,13 @@ typedef struct {
 /* --- the loops, as each kind of processor has them --- */
 
 typedef struct {
+    /* The ends of segments in the first 512 of n_bytes bytes, or up to the end of the text, which is that of
+     * the bytes; they begin at a border. Each is `base` more than its place here. Returns how many,
+     * never more than max_ends > ENDS_PER_WINDOW; 0 if that is for the masks of 64 bytes to find
+     * out. NULL: always. `cut_filter` NULL: segments are pieces. */
+    size_t (*find_ends)(const uint64_t *cut_filter, const uint8_t *bytes, size_t n_bytes,
+                        ptrdiff_t base, ptrdiff_t *ends, size_t max_ends);
+
     /* Which of 64 bytes are letters, digits, white space …. */
     void (*classify_bytes)(const uint8_t *bytes, ByteMasks *masks);
 

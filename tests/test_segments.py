@@ -1,6 +1,7 @@
 """Segments against the scanner, which defines pieces, in every tier that this processor has."""
 
 import random
+import unicodedata
 from itertools import pairwise, product
 
 import numpy
@@ -16,6 +17,7 @@ from ways import working
 
 from harmony._pretokenize import piece_ends
 from harmony._segments import segment_ends, tiers, use_cuts, use_tier
+from harmony.rank_tables import CUT_BITS, MULTIPLIER_1, NO_CUT, cut_groups
 
 TIERS = tiers()
 
@@ -88,6 +90,46 @@ def test_every_place_in_a_window(tier):
             assert_pieces(b"x" * shift + b" " + encoded + b" and more text that follows")
 
 
+@pytest.mark.parametrize("filler", ["x", "\u00e9", "\u4e2d"], ids=["ascii", "two", "three"])
+def test_every_place_in_a_large_window(tier, filler):
+    """The same with windows of 512 bytes, which may hold wide characters before it or not."""
+    for text in random_texts(scaled(60), seed=27):
+        for n_before in range(400, 520):
+            before = (filler * 600).encode()[: n_before - n_before % len(filler.encode())]
+            assert_pieces(before + b" " + text.encode() + b" and more text" * 40)
+
+
+def test_every_length_of_a_large_window(tier):
+    for text in random_texts(scaled(20), seed=28):
+        encoded = ("Some text, then: " * 40 + text).encode()
+        for n_left_out in range(len(encoded) - 100):
+            assert_pieces(encoded[n_left_out:])
+
+
+def test_random_texts_that_fill_large_windows(tier):
+    """Hundreds of characters out of a few that are hard to tell apart."""
+    rng = random.Random(29)
+    pools = [
+        "abc ABC'stSD\n\t/;-.0123456789",
+        "  \n\r/;a1'",
+        "aZ' \u00a0\u2028\u017f'",
+        "1\u0663\u00b2\u0e52\U0001d7ce a",
+        "a'sltrevdmSLTREVDM",
+        "\n\t \u3000 a",
+        "\u4e2d\u3002A a\u0301!",
+        "\U0001f600\ufe0fa! \u00e9\u0410\u0430",
+    ]
+    pools.append("".join(pools) + "\u01c5\u2160\u0e01\u0e31\u1000")
+    for _ in range(scaled(6000)):
+        pool = rng.choice(pools)
+        runs = (
+            rng.choice(pool) * rng.choice((1, 1, 1, 2, 3, 4, 60, 64, 130))
+            for _ in range(rng.choice((5, 100, 400)))
+        )
+        assert_pieces("".join(runs).encode())
+        assert_pieces("".join(rng.choice(pool) for _ in range(rng.randint(100, 1500))).encode())
+
+
 def test_every_short_text_over_one_character_of_each_class(tier):
     alphabet = ["A", "a", "\u4e2d", "\u0301", "1", " ", "\n", "'", "s", "/", "\u3000"]
     for length in range(1, 5):
@@ -132,6 +174,10 @@ def test_random_bytes_are_covered(tier):
     rng = random.Random(24)
     for _ in range(scaled(10_000)):
         assert_ends_cover(rng.randbytes(rng.randint(1, 200)))
+        assert_ends_cover(rng.randbytes(600))
+        damaged = bytearray("A few \u00e9\u4e2d\U0001f600 ".encode() * 50)
+        damaged[rng.randrange(len(damaged))] = rng.randrange(256)
+        assert_ends_cover(bytes(damaged))
 
 
 def test_every_truncation_is_covered(tier):
@@ -175,14 +221,45 @@ def test_cuts_only_add_ends(tier, cut_filter):
     assert (n_cuts > 0) == (tier != "scalar")
 
 
-@pytest.mark.parametrize("vector_tier", TIERS[2:])
-def test_every_tier_cuts_in_the_same_places(vector_tier, cut_filter):
-    for text in cut_texts():
-        ends = []
-        for name in ("portable", vector_tier):
-            with working(name):
-                ends.append(segment_ends(text.encode(), cut_filter).tolist())
-        assert ends[0] == ends[1]
+def places_to_cut(text, cut_filter):
+    """Where the cut rule allows to cut, as byte offsets: the definition, character by character."""
+    groups = cut_groups()
+    at = 0
+    before = ""
+    for character in text:
+        encoded = (before + character).encode()
+        if len(encoded) == 6 and len(before) == 1:
+            group = groups[ord(character) >> 7]
+            key = int.from_bytes(encoded, "little") << 16
+            bit = key * MULTIPLIER_1 % 2**64 >> (64 - CUT_BITS)
+            is_same = group == groups[ord(before) >> 7] & (NO_CUT - 1)
+            if group and is_same and not int(cut_filter[bit >> 6]) >> (bit & 63) & 1:
+                yield at
+        at += len(character.encode())
+        before = character
+
+
+def is_plain(character):
+    """Whether no tier leaves a long piece with this character to the scanner, which does not cut."""
+    return unicodedata.category(character) in ("Lo", "Lm", "Zs", "Cc") or character in "\u3002\uff0c"
+
+
+@pytest.mark.parametrize("n_texts", [1, 20])
+def test_pieces_are_cut_where_no_token_holds_the_border(tier, n_texts, cut_filter):
+    several = list(cut_texts())
+    n_cuts = 0
+    for at in range(0, len(several), n_texts):
+        text = "".join(several[at : at + n_texts])
+        allowed = set(places_to_cut(text, cut_filter))
+        cuts = set(segment_ends(text.encode(), cut_filter)) - set(piece_ends(text.encode()))
+        assert cuts <= allowed
+        if tier == "scalar":
+            continue
+        text = "".join(filter(is_plain, text))
+        expected = {*places_to_cut(text, cut_filter), *piece_ends(text.encode()).tolist()}
+        assert segment_ends(text.encode(), cut_filter).tolist() == sorted(expected)
+        n_cuts += len(cuts)
+    assert (n_cuts > 0) == (tier != "scalar")
 
 
 def test_cuts_change_no_id(base_tokenizer):
