@@ -241,7 +241,9 @@ def places_to_cut(text, cut_filter):
 
 def is_plain(character):
     """Whether no tier leaves a long piece with this character to the scanner, which does not cut."""
-    return unicodedata.category(character) in ("Lo", "Lm", "Zs", "Cc") or character in "\u3002\uff0c"
+    return (
+        unicodedata.category(character) in ("Lo", "Lm", "Zs", "Cc") or character in "\u3002\uff0c"
+    )
 
 
 @pytest.mark.parametrize("n_texts", [1, 20])
