@@ -24,12 +24,14 @@ enum {
 #endif
 
 /* Only what is written to takes memory. */
-static _Alignas(INT_BYTES) char shared_ints[(SHARED_INTS + 1) * INT_BYTES];
-static uint32_t int_places[SHARED_INTS];    /* of each id among them; 0: it has no int yet */
-static uint32_t last_place;
+static _Alignas(INT_BYTES) char shared_ints[SHARED_INTS * INT_BYTES];
+static uint32_t n_ints;
+/* Of each id, where its int is, in bytes from the first one, and HAS_INT; 0: it has none yet. */
+static uint32_t int_places[SHARED_INTS];
+#define HAS_INT 0x80000000u
 
 static inline PyObject *int_at(uint32_t place) {
-    return (PyObject *)(shared_ints + (size_t)place * INT_BYTES);
+    return (PyObject *)((uintptr_t)shared_ints - HAS_INT + place);
 }
 
 static inline digit *digit_of(PyObject *value) {
@@ -60,15 +62,17 @@ static int prepare_ints(void) {
 
 /* Give an id that is not 0 its int. */
 static void add_int(uint32_t token) {
-    if (last_place % INTS_AHEAD == 0) {
-        provide_memory(int_at(last_place), INTS_AHEAD * INT_BYTES);
+    uint32_t place = HAS_INT | n_ints * INT_BYTES;
+    PyObject *value = int_at(place);
+    if (n_ints % INTS_AHEAD == 0) {
+        provide_memory(value, INTS_AHEAD * INT_BYTES);
         /* So many are only the beginning, and what is looked up here is read before it is written. */
-        if (last_place == INTS_AHEAD) provide_memory(int_places, sizeof int_places);
+        if (n_ints == INTS_AHEAD) provide_memory(int_places, sizeof int_places);
     }
-    PyObject *value = int_at(++last_place);
     memcpy(value, model_int, INT_BYTES);
     *digit_of(value) = token;
-    int_places[token] = last_place;
+    int_places[token] = place;
+    n_ints++;
 }
 
 /* A new reference to an int; NULL with an exception set. */
@@ -82,33 +86,35 @@ static inline PyObject *int_of(uint32_t token) {
     return value;
 }
 
-enum { INTS_AT_ONCE = 8 };
+enum { INTS_AT_ONCE = 256 };
 
 /* New references to the ints of `n` ids; -1 with an exception set, and NULL in the place of those that are
  * missing, if there were NULLs before. */
 static int fill_with_ints(PyObject **items, const uint32_t *ids, Py_ssize_t n) {
-    Py_ssize_t i = 0;
-    while (i < n) {
-        for (; n - i >= INTS_AT_ONCE; i += INTS_AT_ONCE) {
-            const uint32_t *eight = ids + i;
-            uint32_t places[INTS_AT_ONCE], all_ids = 0, is_missing = 0;
-            for (int k = 0; k < INTS_AT_ONCE; k++) all_ids |= eight[k];
-            if (all_ids >= SHARED_INTS) break;
-            for (int k = 0; k < INTS_AT_ONCE; k++) {
-                places[k] = int_places[eight[k]];
-                is_missing |= places[k] - 1;    /* the highest bit, of 0 only */
+    for (Py_ssize_t i = 0; i < n; i += INTS_AT_ONCE) {
+        Py_ssize_t stop = n - i < INTS_AT_ONCE ? n : i + INTS_AT_ONCE;
+        uint32_t all_ids = 0, all_places = HAS_INT;
+        for (Py_ssize_t k = i; k < stop; k++) all_ids |= ids[k];
+        if (all_ids < SHARED_INTS) {
+            /* What has no int yet is written, too, and replaced below. */
+            for (Py_ssize_t k = i; k < stop; k++) {
+                uint32_t place = int_places[ids[k]];
+                all_places &= place;
+                items[k] = int_at(place);
             }
-            if (is_missing >> 31) break;
-            for (int k = 0; k < INTS_AT_ONCE; k++) {
-                items[i + k] = int_at(places[k]);
+        } else {
+            all_places = 0;
+        }
+        if (!all_places) {
+            for (Py_ssize_t k = i; k < stop; k++) items[k] = NULL;
+            for (Py_ssize_t k = i; k < stop; k++) {
+                if (!(items[k] = int_of(ids[k]))) return -1;
+            }
+            continue;
+        }
 #if !INTS_ARE_IMMORTAL
-                Py_INCREF(items[i + k]);
+        for (Py_ssize_t k = i; k < stop; k++) Py_INCREF(items[k]);
 #endif
-            }
-        }
-        for (Py_ssize_t stop = n - i < INTS_AT_ONCE ? n : i + INTS_AT_ONCE; i < stop; i++) {
-            if (!(items[i] = int_of(ids[i]))) return -1;
-        }
     }
     return 0;
 }

@@ -1306,44 +1306,46 @@ AVX512 static uint32_t *write_ids_avx512(const uint64_t *values, size_t n, uint3
     return ids;
 }
 
-/* Of each lane the bytes that are UTF-8: the first, and all from 0x80 on. */
-AVX512 static inline uint8_t *write_utf8(__m512i lanes, uint64_t first_bytes, uint8_t *utf8) {
-    uint64_t used = first_bytes | _mm512_movepi8_mask(lanes);
+/* Of each lane the bytes that are UTF-8: the last, and all from 0x80 on. */
+AVX512 static inline uint8_t *write_utf8(__m512i lanes, uint64_t last_bytes, uint8_t *utf8) {
+    uint64_t used = last_bytes | _mm512_movepi8_mask(lanes);
     _mm512_storeu_si512(utf8, _mm512_maskz_compress_epi8(used, lanes));
     return utf8 + _mm_popcnt_u64(used);
 }
 
+/* Of each code point what each byte of the longest character there may be has of it, and the bits
+ * that are the same in all of these. */
+#define SPREAD(codes, places, mask, fixed) _mm512_ternarylogic_epi32( \
+    _mm512_multishift_epi64_epi8(_mm512_set1_epi64(places), codes), \
+    _mm512_set1_epi32((int)(mask)), _mm512_set1_epi32((int)(fixed)), (A & B) | C)
+
 /* 32 code points below U+0800. */
 AVX512 static inline uint8_t *write_32(__m512i codes, __mmask32 is_wide, uint8_t *utf8) {
-    __m512i last = _mm512_slli_epi16(_mm512_and_si512(codes, _mm512_set1_epi16(0x3F)), 8);
-    __m512i two = _mm512_or_si512(_mm512_or_si512(_mm512_srli_epi16(codes, 6), last),
-                                  _mm512_set1_epi16((short)0x80C0));
-    return write_utf8(_mm512_mask_mov_epi16(codes, is_wide, two), 0x5555555555555555, utf8);
+    __m512i lanes = SPREAD(codes, 0x3036202610160006, 0x3F1F3F1F, 0x80C080C0);
+    lanes = _mm512_mask_slli_epi16(lanes, ~is_wide, codes, 8);
+    return write_utf8(lanes, 0xAAAAAAAAAAAAAAAA, utf8);
 }
 
-/* 16 code points. */
-AVX512 static inline uint8_t *write_16(__m512i codes, uint8_t *utf8) {
-#define BITS(shifted, mask) _mm512_and_si512(shifted, _mm512_set1_epi32(mask))
-#define AT_LEAST(code) _mm512_cmpge_epu32_mask(codes, _mm512_set1_epi32(code))
-#define JOIN(a, b, c, fixed) \
-    _mm512_or_si512(_mm512_or_si512(a, b), _mm512_or_si512(c, _mm512_set1_epi32((int)(fixed))))
-    const __m512i none = _mm512_setzero_si512();
-    __m512i two = JOIN(_mm512_srli_epi32(codes, 6), BITS(_mm512_slli_epi32(codes, 8), 0x3F00),
-                       none, 0x80C0);
-    __m512i three = JOIN(_mm512_srli_epi32(codes, 12), BITS(_mm512_slli_epi32(codes, 2), 0x3F00),
-                         BITS(_mm512_slli_epi32(codes, 16), 0x3F0000), 0x8080E0);
-    __m512i four = JOIN(_mm512_or_si512(_mm512_srli_epi32(codes, 18),
-                                        BITS(_mm512_srli_epi32(codes, 4), 0x3F00)),
-                        BITS(_mm512_slli_epi32(codes, 10), 0x3F0000),
-                        BITS(_mm512_slli_epi32(codes, 24), 0x3F000000), 0x808080F0);
-    __m512i lanes = _mm512_mask_mov_epi32(codes, AT_LEAST(0x80), two);
-    lanes = _mm512_mask_mov_epi32(lanes, AT_LEAST(0x800), three);
-    lanes = _mm512_mask_mov_epi32(lanes, AT_LEAST(0x10000), four);
-    return write_utf8(lanes, 0x1111111111111111, utf8);
-#undef BITS
-#undef AT_LEAST
-#undef JOIN
+/* 16 code points, below U+10000 unless `are_all`, which is known where this is compiled. */
+AVX512 static inline uint8_t *write_16(__m512i codes, int are_all, uint8_t *utf8) {
+#define BELOW(code) _mm512_cmplt_epu32_mask(codes, _mm512_set1_epi32(code))
+#define CHANGED(lanes, code, bits) _mm512_mask_xor_epi32( \
+    lanes, BELOW(code), lanes, _mm512_set1_epi32((int)(bits)))
+    const long long places = 0x20262C3200060C12;
+    __m512i lanes;
+    if (are_all) {
+        lanes = SPREAD(codes, places, 0x3F3F3F07, 0x808080F0);
+        lanes = CHANGED(lanes, 0x10000, 0x000060F0);    /* the bits that three bytes have fixed */
+    } else {
+        lanes = SPREAD(codes, places, 0x3F3F0F00, 0x8080E000);
+    }
+    lanes = CHANGED(lanes, 0x800, 0x0040E000);
+    lanes = _mm512_mask_slli_epi32(lanes, BELOW(0x80), codes, 24);
+    return write_utf8(lanes, 0x8888888888888888, utf8);
+#undef BELOW
+#undef CHANGED
 }
+#undef SPREAD
 
 AVX512 static uint8_t *utf8_of_latin1_avx512(const uint8_t *text, size_t n, uint8_t *utf8) {
     size_t i = 0;
@@ -1376,8 +1378,9 @@ AVX512 static uint8_t *utf8_of_ucs2_avx512(const uint16_t *text, size_t n, uint8
             if (_mm512_cmpeq_epi16_mask(_mm512_and_si512(codes, surrogate_bits), surrogates)) {
                 return NULL;
             }
-            utf8 = write_16(_mm512_cvtepu16_epi32(_mm512_castsi512_si256(codes)), utf8);
-            utf8 = write_16(_mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(codes, 1)), utf8);
+            utf8 = write_16(_mm512_cvtepu16_epi32(_mm512_castsi512_si256(codes)), 0, utf8);
+            utf8 = write_16(
+                _mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(codes, 1)), 0, utf8);
         }
     }
     return utf8_of_ucs2_portable(text + i, n - i, utf8);
@@ -1392,7 +1395,7 @@ AVX512 static uint8_t *utf8_of_ucs4_avx512(const uint32_t *text, size_t n, uint8
         if (_mm512_cmpeq_epi32_mask(_mm512_and_si512(codes, surrogate_bits), surrogates)) {
             return NULL;
         }
-        utf8 = write_16(codes, utf8);
+        utf8 = write_16(codes, 1, utf8);
     }
     return utf8_of_ucs4_portable(text + i, n - i, utf8);
 }
