@@ -646,16 +646,21 @@ AVX2 static size_t skip_to_pair_avx2(const uint8_t *text, size_t n_bytes, uint8_
                                      uint8_t second) {
     const __m256i firsts = _mm256_set1_epi8((char)first);
     const __m256i seconds = _mm256_set1_epi8((char)second);
-#define PAIRS(at) _mm256_and_si256( \
-    _mm256_cmpeq_epi8(_mm256_loadu_si256((const __m256i *)(at)), firsts), \
-    _mm256_cmpeq_epi8(_mm256_loadu_si256((const __m256i *)((at) + 1)), seconds))
+#define ARE(at, wanted) _mm256_cmpeq_epi8(_mm256_loadu_si256((const __m256i *)(at)), wanted)
+#define PAIR(is_second, at) _mm256_and_si256(is_second, ARE(at, firsts))
     size_t at = 0;
     for (; at + 64 < n_bytes; at += 64) {
-        __m256i found = _mm256_or_si256(PAIRS(text + at), PAIRS(text + at + 32));
+        const uint8_t *block = text + at;
+        __m256i a = ARE(block + 1, seconds), b = ARE(block + 33, seconds);
+        __m256i found = _mm256_or_si256(a, b);
+        /* Most blocks do not even hold the second one. */
+        if (_mm256_testz_si256(found, found)) continue;
+        found = _mm256_or_si256(PAIR(a, block), PAIR(b, block + 32));
         if (!_mm256_testz_si256(found, found)) break;
     }
     return at;
-#undef PAIRS
+#undef ARE
+#undef PAIR
 }
 
 /* Four code points below U+10000. */
@@ -766,15 +771,14 @@ AVX512 static size_t write_ends_avx512(uint64_t bits, ptrdiff_t base, ptrdiff_t 
     __m512i positions = _mm512_maskz_compress_epi8(bits, _mm512_set_epi8(BYTES_64));
     __m512i base_8 = _mm512_set1_epi64(base);
     size_t done = 0;
-    /* 16 at once, as most windows have no more. */
+    /* 24 at once, as hardly a window has more. */
     do {
-        __m128i here = _mm512_castsi512_si128(positions);
-        __m512i first = _mm512_cvtepu8_epi64(here);
-        __m512i second = _mm512_cvtepu8_epi64(_mm_srli_si128(here, 8));
-        _mm512_storeu_si512(ends + done, _mm512_add_epi64(first, base_8));
-        _mm512_storeu_si512(ends + done + 8, _mm512_add_epi64(second, base_8));
-        positions = _mm512_alignr_epi64(positions, positions, 2);
-        done += 16;
+        for (int k = 0; k < 3; k++) {
+            __m512i eight = _mm512_cvtepu8_epi64(_mm512_castsi512_si128(positions));
+            _mm512_storeu_si512(ends + done, _mm512_add_epi64(eight, base_8));
+            positions = _mm512_alignr_epi64(positions, positions, 1);
+            done += 8;
+        }
     } while (done < n);
     return n;
 }
@@ -1306,6 +1310,23 @@ AVX512 static uint32_t *write_ids_avx512(const uint64_t *values, size_t n, uint3
     return ids;
 }
 
+AVX512 static size_t skip_to_pair_avx512(const uint8_t *text, size_t n_bytes, uint8_t first,
+                                         uint8_t second) {
+    const __m512i firsts = _mm512_set1_epi8((char)first);
+    const __m512i seconds = _mm512_set1_epi8((char)second);
+#define ARE(at, wanted) _mm512_cmpeq_epi8_mask(_mm512_loadu_si512(at), wanted)
+    size_t at = 0;
+    for (; at + 128 < n_bytes; at += 128) {
+        const uint8_t *block = text + at;
+        uint64_t a = ARE(block + 1, seconds), b = ARE(block + 65, seconds);
+        /* Most blocks do not even hold the second one. */
+        if (!(a | b)) continue;
+        if ((a & ARE(block, firsts)) | (b & ARE(block + 64, firsts))) break;
+    }
+    return at;
+#undef ARE
+}
+
 /* Of each lane the bytes that are UTF-8: the last, and all from 0x80 on. */
 AVX512 static inline uint8_t *write_utf8(__m512i lanes, uint64_t last_bytes, uint8_t *utf8) {
     uint64_t used = last_bytes | _mm512_movepi8_mask(lanes);
@@ -1404,7 +1425,7 @@ static const Tier avx512_tier = {
     find_ends_avx512, classify_avx2, find_cjk_avx2, find_cuts_portable, find_letters_avx2,
     write_ends_avx512, make_keys_avx512, look_up_avx2, write_ids_avx512,
     find_first_merges_avx2, find_late_avx2, find_places_avx512, find_merges_avx2,
-    skip_to_pair_avx2,
+    skip_to_pair_avx512,
     utf8_of_latin1_avx512, utf8_of_ucs2_avx512, utf8_of_ucs4_avx512,
 };
 
