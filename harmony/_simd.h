@@ -790,26 +790,19 @@ AVX512 static size_t write_ends_avx512(uint64_t bits, ptrdiff_t base, ptrdiff_t 
 enum {
     BYTES_AT_ONCE = 512,
     WIDE_AT_ONCE = BYTES_AT_ONCE / 2,
-    READ_BEHIND = 8,                            /* bytes that may be read behind those */
-    LOOK_AHEAD = 4, WIDE_LOOK_AHEAD = 9,        /* as in _segments.pyx: borders so near the end wait */
+    READ_BEHIND = 8,            /* bytes that may be read behind those */
+    /* As in _segments.pyx: borders so near the end wait. */
+    LOOK_AHEAD = 4, WIDE_LOOK_AHEAD = 9,
     /* In the class of a wide character, which is no newline: a token may not hold the border before
      * it, if the character before is wide, too. */
     MAY_BE_CUT = 1 << 2
 };
 
-#define OR(a, b) _mm512_or_si512(a, b)
-#define AND(a, b) _mm512_and_si512(a, b)
-#define AND_NOT(a, b) _mm512_andnot_si512(b, a)
-/* Any function of three masks, by its value for each of the eight ways that their bits may be: that is
- * A, B and C put together as the masks are to be. */
-#define OF_3(a, b, c, values) _mm512_ternarylogic_epi64(a, b, c, (uint8_t)(values))
-enum { A = 0xF0, B = 0xCC, C = 0xAA };
+#define NONE _mm512_setzero_si512()
 #define IS_ANY(bits) (_mm512_test_epi64_mask(bits, bits) != 0)
 /* Bits moved by n < 64 bytes, on or back. */
-#define MOVED_ON(bits, n) _mm512_shldi_epi64( \
-    bits, _mm512_alignr_epi64(bits, _mm512_setzero_si512(), 7), n)
-#define MOVED_BACK(bits, n) _mm512_shrdi_epi64( \
-    bits, _mm512_alignr_epi64(_mm512_setzero_si512(), bits, 1), n)
+#define MOVED_ON(bits, n) _mm512_shldi_epi64(bits, _mm512_alignr_epi64(bits, NONE, 7), n)
+#define MOVED_BACK(bits, n) _mm512_shrdi_epi64(bits, _mm512_alignr_epi64(NONE, bits, 1), n)
 
 /* The sum of two numbers of 512 bits. */
 AVX512 static inline __m512i sum_512(__m512i a, __m512i b) {
@@ -823,24 +816,23 @@ AVX512 static inline __m512i sum_512(__m512i a, __m512i b) {
 
 /* The bytes of characters from those that are given to the last one of each. */
 AVX512 static inline __m512i whole_512(__m512i bits, __m512i inside) {
-    for (int k = 0; k < 3; k++) bits = OF_3(bits, MOVED_ON(bits, 1), inside, A | (B & C));
+    for (int k = 0; k < 3; k++) bits |= MOVED_ON(bits, 1) & inside;
     return bits;
 }
 
 /* The first bytes of the characters that follow those whose first bytes are given. */
 AVX512 static inline __m512i next_512(__m512i bits, __m512i inside) {
-    return AND_NOT(MOVED_ON(whole_512(bits, inside), 1), inside);
+    return MOVED_ON(whole_512(bits, inside), 1) & ~inside;
 }
 
 /* The first bytes of the characters whose last bytes are given. */
 AVX512 static inline __m512i first_512(__m512i bits, __m512i inside) {
-    for (int k = 0; k < 3; k++)
-        bits = OF_3(bits, MOVED_BACK(AND(bits, inside), 1), inside, B | (A & ~C));
+    for (int k = 0; k < 3; k++) bits = (bits & ~inside) | MOVED_BACK(bits & inside, 1);
     return bits;
 }
 
 /* 512 bytes, 64 in each row, -> 512 first bits, 512 second bits .... */
-AVX512 static inline void bits_by_place(__m512i rows[8]) {
+AVX512 static inline void transpose(__m512i rows[8]) {
     const __m512i each = _mm512_set1_epi64(0x8040201008040201);
     const __m512i by_place = _mm512_set_epi64(
         0x3F372F271F170F07, 0x3E362E261E160E06, 0x3D352D251D150D05, 0x3C342C241C140C04,
@@ -870,6 +862,17 @@ AVX512 static inline void bits_by_place(__m512i rows[8]) {
     for (int k = 0; k < 8; k++) rows[k] = _mm512_gf2p8affine_epi64_epi8(rows[k], each, 0);
 }
 
+/* Bits 0 of 512 bytes, bits 1 ..., bits 7; returns whether there are any of the last. */
+AVX512 static inline int bits_by_place(const uint8_t *bytes, __m512i bits[8]) {
+    __m512i all = NONE;
+    for (int k = 0; k < 8; k++) {
+        bits[k] = _mm512_loadu_si512(bytes + 64 * k);
+        all |= bits[k];
+    }
+    transpose(bits);
+    return _mm512_movepi8_mask(all) != 0;
+}
+
 /* All bytes of a character have its class, but for upper case and marks: those have only the first. */
 typedef struct {
     __m512i upper, lower, letter;
@@ -882,30 +885,29 @@ typedef struct {
 } Classes;
 
 /* Of all that is ASCII, by the bits of the bytes. `known`: those that are text. */
-AVX512 static inline void classify_ascii_512(const __m512i bits[8], __m512i known, Classes *c) {
+AVX512 static inline void classify_ascii(const __m512i bits[8], __m512i known, Classes *c) {
     __m512i b0 = bits[0], b1 = bits[1], b2 = bits[2], b3 = bits[3], b4 = bits[4], b5 = bits[5];
-    __m512i b6 = AND_NOT(bits[6], bits[7]);
-    __m512i high = OR(bits[6], bits[7]);
-    __m512i low_three = OF_3(b2, b1, b0, A | B | C);
-    __m512i low_five = OF_3(b4, b3, low_three, A | B | C);
-    __m512i from_0x20 = AND_NOT(b5, high);                      /* to 0x3F */
-    __m512i to_0x0F = OF_3(high, b5, b4, ~A & ~B & ~C);
+    __m512i b6 = bits[6] & ~bits[7];
+    __m512i high = bits[6] | bits[7];
+    __m512i low_three = b2 | b1 | b0;
+    __m512i low_five = b4 | b3 | low_three;
+    __m512i from_0x20 = b5 & ~high;                             /* to 0x3F */
+    __m512i to_0x0F = ~(high | b5 | b4);
     /* A to Z are 0x41 ... 0x5A, a to z 0x61 ... 0x7A. */
-    __m512i from_0x1B = OF_3(b4, b3, OF_3(b2, b1, b0, A | (B & C)), A & B & C);
-    c->letter = OF_3(b6, low_five, from_0x1B, A & B & ~C);
-    c->lower = AND(c->letter, b5);
-    c->upper = AND_NOT(c->letter, b5);
-    c->number = OF_3(AND(from_0x20, b4), b3, OR(b2, b1), A & ~(B & C));
-    c->space = AND_NOT(from_0x20, low_five);
-    __m512i control = OF_3(AND(to_0x0F, b3), low_three, AND(b2, b1), A & B & ~C);   /* 9 ... 13 */
-    c->newline = AND(control, OF_3(b2, b1, b0, (A & ~B & C) | (~A & B & ~C)));
-    c->blank = OF_3(c->space, control, c->newline, A | (B & ~C));
-    __m512i either = OF_3(from_0x20, b4, OF_3(b2, b1, b0, A & B & C), A & ~B & C);
-    c->slash = AND(either, b3);
-    c->apostrophe = AND_NOT(either, b3);
-    __m512i rest = OF_3(c->space, control, bits[7], ~A & ~B & ~C);
-    c->other = AND(OF_3(c->letter, c->number, rest, ~A & ~B & C), known);
-    c->caseless = c->wide_number = c->inside = c->cuts = c->doubt = _mm512_setzero_si512();
+    __m512i from_0x1B = b4 & b3 & (b2 | (b1 & b0));
+    c->letter = b6 & low_five & ~from_0x1B;
+    c->lower = c->letter & b5;
+    c->upper = c->letter & ~b5;
+    c->number = (from_0x20 & b4) & ~(b3 & (b2 | b1));
+    c->space = from_0x20 & ~low_five;
+    __m512i control = (to_0x0F & b3) & low_three & ~(b2 & b1);  /* 9 ... 13 */
+    c->newline = control & ((b2 & ~b1 & b0) | (~b2 & b1 & ~b0));
+    c->blank = c->space | (control & ~c->newline);
+    __m512i either = from_0x20 & ~b4 & (b2 & b1 & b0);
+    c->slash = either & b3;
+    c->apostrophe = either & ~b3;
+    c->other = ~(c->letter | c->number | (c->space | control | bits[7])) & known;
+    c->caseless = c->wide_number = c->inside = c->cuts = c->doubt = NONE;
 }
 
 /* Of these characters, whose code points follow one another: their classes, and whether a piece may be
@@ -935,11 +937,11 @@ AVX512 static inline void classify_code_points(const uint16_t *code_points, size
             _mm512_mask_mov_epi8(OF_QUARTER(2), high, OF_QUARTER(3)));
 #undef OF_QUARTER
         _mm512_storeu_si512(groups + 1 + i, here);
-        __m512i before = AND(_mm512_loadu_si512(groups + i), _mm512_set1_epi8(7));
+        __m512i before = _mm512_loadu_si512(groups + i) & _mm512_set1_epi8(7);
         __mmask64 may_be_cut = _mm512_mask_cmpeq_epi8_mask(
             _mm512_test_epi8_mask(here, here), here, before);
-        _mm512_storeu_si512(classes + i, OR(_mm512_loadu_si512(classes + i),
-                                            _mm512_maskz_set1_epi8(may_be_cut, MAY_BE_CUT)));
+        _mm512_storeu_si512(classes + i, _mm512_loadu_si512(classes + i)
+                                        | _mm512_maskz_set1_epi8(may_be_cut, MAY_BE_CUT));
     }
 }
 
@@ -968,7 +970,7 @@ AVX512 static inline uint64_t find_cuts_avx512(const uint64_t *cut_filter, const
         __m512i keys = _mm512_maskz_permutex2var_epi8(0xFCFCFCFCFCFCFCFC, text, at, more);
         __m512i hashes = _mm512_srli_epi64(_mm512_mullo_epi64(keys, multiplier), 64 - CUT_BITS);
         __m512i words = _mm512_i64gather_epi64(_mm512_srli_epi64(hashes, 6), cut_filter, 8);
-        __m512i bits = _mm512_srlv_epi64(words, AND(hashes, _mm512_set1_epi64(63)));
+        __m512i bits = _mm512_srlv_epi64(words, hashes & _mm512_set1_epi64(63));
         cuts |= (uint64_t)_mm512_testn_epi64_mask(bits, _mm512_set1_epi64(1)) << done;
         places = _mm512_alignr_epi64(places, places, 1);
     }
@@ -976,15 +978,14 @@ AVX512 static inline uint64_t find_cuts_avx512(const uint64_t *cut_filter, const
 }
 
 /* Adds the classes of wide characters to those of ASCII; false if they are not UTF-8. */
-AVX512 static inline int add_wide_512(const uint8_t *bytes, const __m512i bits[8],
-                                      const uint64_t *cut_filter, Classes *c) {
-    __m512i lead = AND(bits[7], bits[6]);
-    __m512i of_three = AND(lead, bits[5]);              /* bytes or four */
-    __m512i of_four = AND(of_three, bits[4]);
-    __m512i inside = AND_NOT(bits[7], bits[6]);
-    __m512i expected = OF_3(
-        MOVED_ON(lead, 1), MOVED_ON(of_three, 2), MOVED_ON(of_four, 3), A | B | C);
-    __m512i malformed = OF_3(expected, inside, AND(of_four, bits[3]), (A ^ B) | C);
+AVX512 static inline int add_wide(const uint8_t *bytes, const __m512i bits[8],
+                                  const uint64_t *cut_filter, Classes *c) {
+    __m512i lead = bits[7] & bits[6];
+    __m512i of_three = lead & bits[5];              /* bytes or four */
+    __m512i of_four = of_three & bits[4];
+    __m512i inside = bits[7] & ~bits[6];
+    __m512i expected = MOVED_ON(lead, 1) | MOVED_ON(of_three, 2) | MOVED_ON(of_four, 3);
+    __m512i malformed = (expected ^ inside) | (of_four & bits[3]);
     if (IS_ANY(malformed)) return 0;
 
     /* The characters one after another: their bytes, code points, classes. */
@@ -1006,19 +1007,18 @@ AVX512 static inline int add_wide_512(const uint8_t *bytes, const __m512i bits[8
         n += (size_t)_mm_popcnt_u64(leads[k]);
     }
     for (size_t i = 0; i < n; i += 32) {
-#define LOAD(list) _mm512_cvtepu8_epi16(_mm256_loadu_si256((const __m256i *)(list + i)))
-#define JOIN(upper, lower) OF_3( \
-    _mm512_slli_epi16(upper, 6), lower, _mm512_set1_epi16(0x3F), A | (B & C))
-        __m512i first = LOAD(bytes_0);
-        __m512i two = JOIN(AND(first, _mm512_set1_epi16(0x1F)), LOAD(bytes_1));
+#define EACH(list) _mm512_cvtepu8_epi16(_mm256_loadu_si256((const __m256i *)(list + i)))
+#define JOIN(upper, lower) (_mm512_slli_epi16(upper, 6) | (lower & _mm512_set1_epi16(0x3F)))
+        __m512i first = EACH(bytes_0);
+        __m512i two = JOIN(first & _mm512_set1_epi16(0x1F), EACH(bytes_1));
         __mmask32 is_of_three = _mm512_cmpge_epu16_mask(first, _mm512_set1_epi16(0xE0));
         _mm512_storeu_si512(code_points + i,
-                            _mm512_mask_mov_epi16(two, is_of_three, JOIN(two, LOAD(bytes_2))));
-#undef LOAD
+                            _mm512_mask_mov_epi16(two, is_of_three, JOIN(two, EACH(bytes_2))));
+#undef EACH
 #undef JOIN
     }
     classify_code_points(
-        code_points, n, cut_filter && IS_ANY(AND(of_three, MOVED_ON(of_three, 3))), classes);
+        code_points, n, cut_filter && IS_ANY(of_three & MOVED_ON(of_three, 3)), classes);
     if (IS_ANY(of_four)) {
         uint64_t words[8];
         _mm512_storeu_si512(words, of_four);
@@ -1040,22 +1040,22 @@ AVX512 static inline int add_wide_512(const uint8_t *bytes, const __m512i bits[8
         by_class[k] = _mm512_maskz_expand_epi8(
             leads[k], _mm512_loadu_si512(classes + firsts[k]));
     }
-    bits_by_place(by_class);
+    transpose(by_class);
     __m512i blank = by_class[1], number = by_class[3], upper = by_class[4], mark = by_class[7];
-    __m512i caseless = OR(by_class[6], mark);
+    __m512i caseless = by_class[6] | mark;
     c->inside = inside;
     c->wide_number = number;
-    c->upper = OR(c->upper, upper);
-    c->lower = OR(c->lower, whole_512(by_class[5], inside));
+    c->upper |= upper;
+    c->lower |= whole_512(by_class[5], inside);
     c->caseless = whole_512(caseless, inside);
-    c->letter = OR(c->letter, whole_512(OF_3(upper, by_class[5], caseless, A | B | C), inside));
-    c->other = OR(c->other, whole_512(by_class[0], inside));
-    c->blank = OR(c->blank, whole_512(blank, inside));
-    c->number = OR(c->number, whole_512(number, inside));
-    c->doubt = AND_NOT(mark, MOVED_ON(c->letter, 1));
-    c->doubt = OF_3(c->doubt, c->upper, MOVED_ON(c->caseless, 1), A | (B & C));
+    c->letter |= whole_512(upper | by_class[5] | caseless, inside);
+    c->other |= whole_512(by_class[0], inside);
+    c->blank |= whole_512(blank, inside);
+    c->number |= whole_512(number, inside);
+    c->doubt = mark & ~MOVED_ON(c->letter, 1);
+    c->doubt |= c->upper & MOVED_ON(c->caseless, 1);
 
-    __m512i candidates = OF_3(by_class[2], of_three, MOVED_ON(of_three, 3), A & B & C);
+    __m512i candidates = by_class[2] & of_three & MOVED_ON(of_three, 3);
     if (IS_ANY(candidates)) {
         uint64_t words[8];
         _mm512_storeu_si512(words, candidates);
@@ -1074,8 +1074,7 @@ AVX512 static void add_contractions(const uint8_t *bytes, __m512i apostrophes, s
     uint64_t words[8];
     size_t done = 0;                                    /* the end of the contraction before */
     _mm512_storeu_si512(words, apostrophes);
-    for (unsigned some = _mm512_test_epi64_mask(apostrophes, apostrophes); some; some &= some - 1) {
-        size_t word = (size_t)lowest_bit(some);
+    for (size_t word = 0; word < 8; word++) {
         for (uint64_t rest = words[word]; rest; rest &= rest - 1) {
             size_t at = 64 * word + (size_t)lowest_bit(rest);
             size_t width = 3;
@@ -1105,64 +1104,62 @@ AVX512 static void add_contractions(const uint8_t *bytes, __m512i apostrophes, s
 /* The last of the first n bits that are set, plus one; 0: none. */
 static inline size_t behind_last_bit(const uint64_t words[8], size_t n) {
     size_t word = n / 64;
-    uint64_t here = n % 64 ? words[word] << (64 - n % 64) >> (64 - n % 64) : 0;
+    uint64_t here = n % 64 ? words[word] & ((1ull << n % 64) - 1) : 0;
     while (!here && word) here = words[--word];
     return here ? 64 * word + (size_t)highest_bit(here) + 1 : 0;
 }
 
-/* The starts of pieces in n_bytes <= BYTES_AT_ONCE bytes, bits of `starts`, as far as they are certain;
- * returns how far that is, 0 if nowhere. `is_wide` is known where this is compiled. */
+/* The starts of pieces in n_bytes <= BYTES_AT_ONCE bytes, as far as they are certain; returns how far that
+ * is, 0 if nowhere. `is_wide` is known where this is compiled. */
 AVX512 __attribute__((always_inline)) static inline size_t find_starts(
     const uint8_t *bytes, size_t n_bytes, int ends_here, int is_wide, const Classes *c,
     __m512i known, uint64_t words[8]) {
     /* As piece_starts does, which says why. */
-    __m512i white = OR(c->blank, c->newline);
+    __m512i white = c->blank | c->newline;
     __m512i after_letter = MOVED_ON(c->letter, 1);
-    __m512i starts = AND(c->upper, MOVED_ON(c->lower, 1));
+    __m512i starts = c->upper & MOVED_ON(c->lower, 1);
 
     __m512i after_other = MOVED_ON(c->other, 1);
-    __m512i absorbed = AND(c->newline, after_other);
-    absorbed = AND_NOT(c->newline, sum_512(c->newline, absorbed));
+    __m512i absorbed = c->newline & after_other;
+    absorbed = c->newline & ~sum_512(c->newline, absorbed);
     __m512i after_absorbed = MOVED_ON(absorbed, 1);
-    __m512i doubt = OF_3(c->doubt, after_absorbed, c->slash, A | (B & C));
-    white = AND_NOT(white, absorbed);
-    __m512i prefix = OF_3(c->other, after_other, MOVED_ON(c->space, 1), A & ~B & ~C);
-    starts = OF_3(starts, after_absorbed, absorbed, A | (B & ~C));
-    starts = OR(starts, prefix);
+    __m512i doubt = c->doubt | (after_absorbed & c->slash);
+    white &= ~absorbed;
+    __m512i prefix = c->other & ~after_other & ~MOVED_ON(c->space, 1);
+    starts |= after_absorbed & ~absorbed;
+    starts |= prefix;
     if (is_wide) prefix = whole_512(prefix, c->inside);
-    __m512i after_prefix = MOVED_ON(OR(prefix, c->blank), 1);
-    starts = OR(starts, OF_3(c->letter, after_letter, after_prefix, A & ~B & ~C));
+    starts |= c->letter & ~after_letter & ~MOVED_ON(prefix | c->blank, 1);
 
     __m512i after_number = MOVED_ON(c->number, 1);
-    __m512i third = AND_NOT(c->number, after_number);
+    __m512i third = c->number & ~after_number;
     if (is_wide && IS_ANY(c->wide_number)) {
         do {
-            starts = OR(starts, third);
-            for (int k = 0; k < 3; k++) third = AND(next_512(third, c->inside), c->number);
+            starts |= third;
+            for (int k = 0; k < 3; k++) third = next_512(third, c->inside) & c->number;
         } while (IS_ANY(third));
     } else {
-        __m512i within = OF_3(c->number, after_number, MOVED_ON(c->number, 2), A & B & C);
+        __m512i within = c->number & after_number & MOVED_ON(c->number, 2);
         do {
-            starts = OR(starts, third);
-            third = AND(MOVED_ON(third, 3), within);
+            starts |= third;
+            third = MOVED_ON(third, 3) & within;
         } while (IS_ANY(third));
     }
 
-    starts = OF_3(starts, white, MOVED_ON(white, 1), A | (B & ~C));
-    __m512i newline_ends = AND_NOT(c->newline, absorbed);
-    __m512i tails = AND(MOVED_ON(newline_ends, 1), c->blank);
-    starts = OR(starts, tails);
+    starts |= white & ~MOVED_ON(white, 1);
+    __m512i newline_ends = c->newline & ~absorbed;
+    __m512i tails = MOVED_ON(newline_ends, 1) & c->blank;
+    starts |= tails;
     /* Which newline of white space is the last one is rarely a question, and left open here. */
-    doubt = OF_3(doubt, sum_512(c->blank, tails), newline_ends, A | (B & C));
-    __m512i last_blank = AND(
-        MOVED_BACK(OF_3(c->letter, c->number, c->other, A | B | C), 1), c->blank);
+    doubt |= sum_512(c->blank, tails) & newline_ends;
+    __m512i last_blank = MOVED_BACK(c->letter | c->number | c->other, 1) & c->blank;
     if (is_wide) last_blank = first_512(last_blank, c->inside);
-    starts = OR(starts, last_blank);
+    starts |= last_blank;
     _mm512_storeu_si512(words, starts);
 
     size_t last = n_bytes;
     uint64_t solid[8];
-    _mm512_storeu_si512(solid, AND_NOT(known, white));
+    _mm512_storeu_si512(solid, known & ~white);
     if (!ends_here) {
         last = n_bytes - (is_wide ? WIDE_LOOK_AHEAD : LOOK_AHEAD);
         /* White space that reaches the end may go on. */
@@ -1171,25 +1168,28 @@ AVX512 __attribute__((always_inline)) static inline size_t find_starts(
     }
     if (IS_ANY(doubt)) {
         uint64_t doubts[8];
-        size_t word = (size_t)lowest_bit(_mm512_test_epi64_mask(doubt, doubt));
+        size_t word = 0;
         _mm512_storeu_si512(doubts, doubt);
+        while (!doubts[word]) word++;
         /* So may that before a place in doubt. */
-        size_t end = behind_last_bit(solid, 64 * word + (size_t)lowest_bit(doubts[word]));
-        last = end ? end - 1 : 0;
+        size_t first = 64 * word + (size_t)lowest_bit(doubts[word]);
+        size_t end = behind_last_bit(solid, first);
+        end = end ? end - 1 : 0;
+        if (end < last) last = end;
     }
-    __m512i apostrophes = AND(c->apostrophe, after_letter);
+    __m512i apostrophes = c->apostrophe & after_letter;
     if (IS_ANY(apostrophes)) add_contractions(bytes, apostrophes, last, words);
     return last;
 }
 
-AVX512 __attribute__((always_inline)) static inline size_t find_ends_512(
+AVX512 __attribute__((always_inline)) static inline size_t find_ends_in(
     const uint64_t *cut_filter, const uint8_t *bytes, size_t n_bytes, int ends_here, int is_wide,
     const __m512i bits[8], __m512i known, ptrdiff_t base, ptrdiff_t *ends, size_t max_ends) {
     Classes c;
     uint64_t borders[8], cuts[8];
-    classify_ascii_512(bits, known, &c);
+    classify_ascii(bits, known, &c);
     if (is_wide) {
-        if (!add_wide_512(bytes, bits, cut_filter, &c)) return 0;
+        if (!add_wide(bytes, bits, cut_filter, &c)) return 0;
         _mm512_storeu_si512(cuts, c.cuts);
     }
     size_t stop = find_starts(bytes, n_bytes, ends_here, is_wide, &c, known, borders);
@@ -1203,7 +1203,7 @@ AVX512 __attribute__((always_inline)) static inline size_t find_ends_512(
     for (size_t word = 0; 64 * word < stop; word++) {
         if (n + 64 + SLACK > max_ends) return n;
         uint64_t here = is_wide ? borders[word] | cuts[word] : borders[word];
-        if (stop < 64 * word + 64) here = _bzhi_u64(here, (unsigned)(stop % 64));
+        if (stop < 64 * word + 64) here &= (1ull << stop % 64) - 1;
         if (here) n += write_ends_avx512(here, base + 64 * (ptrdiff_t)word, ends + n);
     }
     ends[n] = base + (ptrdiff_t)stop;
@@ -1214,7 +1214,7 @@ AVX512 static size_t find_ends_avx512(const uint64_t *cut_filter, const uint8_t 
                                       size_t n_bytes, ptrdiff_t base, ptrdiff_t *ends,
                                       size_t max_ends) {
     uint8_t copy[BYTES_AT_ONCE + 64];
-    __m512i known = _mm512_set1_epi64(-1);
+    uint64_t words[8 + 1] = {0};
     int ends_here = n_bytes <= BYTES_AT_ONCE;
     if (n_bytes < BYTES_AT_ONCE + READ_BEHIND) {
         size_t whole = n_bytes / 64 * 64;
@@ -1222,31 +1222,25 @@ AVX512 static size_t find_ends_avx512(const uint64_t *cut_filter, const uint8_t 
         memcpy(copy, bytes, n_bytes);
         bytes = copy;
     }
+    if (!ends_here) n_bytes = BYTES_AT_ONCE;
+    count_steps(n_bytes);
+    __m512i bits[8];
+    int is_wide = bits_by_place(bytes, bits);
+    __m512i known = ~NONE;
     if (ends_here) {
-        uint64_t words[8 + 1] = {0};
         memset(words, 0xFF, n_bytes / 64 * 8);
         words[n_bytes / 64] = (1ull << n_bytes % 64) - 1;
         known = _mm512_loadu_si512(words);
-    } else {
-        n_bytes = BYTES_AT_ONCE;
     }
-    count_steps(n_bytes);
-    __m512i bits[8];
-    __m512i all = _mm512_setzero_si512();
-    for (int k = 0; k < 8; k++) {
-        bits[k] = _mm512_loadu_si512(bytes + 64 * k);
-        all = OR(all, bits[k]);
-    }
-    bits_by_place(bits);
     /* Twice the same, so that compilers leave out of it what is 0 in ASCII. */
-    return _mm512_movepi8_mask(all)
-        ? find_ends_512(cut_filter, bytes, n_bytes, ends_here, 1, bits, known, base, ends, max_ends)
-        : find_ends_512(cut_filter, bytes, n_bytes, ends_here, 0, bits, known, base, ends, max_ends);
+    if (!is_wide) {
+        return find_ends_in(
+            cut_filter, bytes, n_bytes, ends_here, 0, bits, known, base, ends, max_ends);
+    }
+    return find_ends_in(
+        cut_filter, bytes, n_bytes, ends_here, 1, bits, known, base, ends, max_ends);
 }
-#undef OR
-#undef AND
-#undef AND_NOT
-#undef OF_3
+#undef NONE
 #undef IS_ANY
 #undef MOVED_ON
 #undef MOVED_BACK
@@ -1336,9 +1330,9 @@ AVX512 static inline uint8_t *write_utf8(__m512i lanes, uint64_t last_bytes, uin
 
 /* Of each code point what each byte of the longest character there may be has of it, and the bits
  * that are the same in all of these. */
-#define SPREAD(codes, places, mask, fixed) _mm512_ternarylogic_epi32( \
-    _mm512_multishift_epi64_epi8(_mm512_set1_epi64(places), codes), \
-    _mm512_set1_epi32((int)(mask)), _mm512_set1_epi32((int)(fixed)), (A & B) | C)
+#define SPREAD(codes, places, mask, fixed) ( \
+    (_mm512_multishift_epi64_epi8(_mm512_set1_epi64(places), codes) \
+     & _mm512_set1_epi32((int)(mask))) | _mm512_set1_epi32((int)(fixed)))
 
 /* 32 code points below U+0800. */
 AVX512 static inline uint8_t *write_32(__m512i codes, __mmask32 is_wide, uint8_t *utf8) {
