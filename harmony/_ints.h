@@ -45,22 +45,29 @@ static inline digit *digit_of(PyObject *value) {
 /* What all ints of one digit that is not 0 are, but for that digit. */
 static _Alignas(INT_BYTES) char model_int[INT_BYTES];
 
-/* Before any other use of this; -1 with an exception set if memory is short. */
-static int prepare_ints(void) {
-    _Static_assert(sizeof(PyLongObject) <= INT_BYTES, "an int of one digit fits its place");
-    PyObject *one_digit = PyLong_FromLong(SHARED_INTS);
-    if (!one_digit) return -1;
-    memcpy(model_int, one_digit, sizeof(PyLongObject));
-    Py_DECREF(one_digit);
+static int copy_int(void *copy, long value) {
+    PyObject *original = PyLong_FromLong(value);
+    if (!original) return -1;
+    memcpy(copy, original, sizeof(PyLongObject));
+    Py_DECREF(original);
 #if INTS_ARE_IMMORTAL
-    ((PyObject *)model_int)->ob_refcnt = _Py_IMMORTAL_REFCNT;
+    ((PyObject *)copy)->ob_refcnt = _Py_IMMORTAL_REFCNT;
 #else
-    ((PyObject *)model_int)->ob_refcnt = 1;     /* the table's own: it never becomes 0 */
+    ((PyObject *)copy)->ob_refcnt = 1;          /* the table's own: it never becomes 0 */
 #endif
     return 0;
 }
 
-/* Give an id that is not 0 its int. */
+/* Before any other use of this; -1 with an exception set if memory is short. */
+static int prepare_ints(void) {
+    _Static_assert(sizeof(PyLongObject) <= INT_BYTES, "an int of one digit fits its place");
+    if (copy_int(model_int, SHARED_INTS) || copy_int(shared_ints, 0)) return -1;
+    int_places[0] = HAS_INT;
+    n_ints = 1;
+    return 0;
+}
+
+/* Give an id its int. */
 static void add_int(uint32_t token) {
     uint32_t place = HAS_INT | n_ints * INT_BYTES;
     PyObject *value = int_at(place);
@@ -75,17 +82,6 @@ static void add_int(uint32_t token) {
     n_ints++;
 }
 
-/* A new reference to an int; NULL with an exception set. */
-static inline PyObject *int_of(uint32_t token) {
-    if (token - 1 >= SHARED_INTS - 1) return PyLong_FromUnsignedLong(token);
-    if (!int_places[token]) add_int(token);
-    PyObject *value = int_at(int_places[token]);
-#if !INTS_ARE_IMMORTAL
-    Py_INCREF(value);
-#endif
-    return value;
-}
-
 enum { INTS_AT_ONCE = 256 };
 
 /* New references to the ints of `n` ids; -1 with an exception set, and NULL in the place of those that are
@@ -95,22 +91,23 @@ static int fill_with_ints(PyObject **items, const uint32_t *ids, Py_ssize_t n) {
         Py_ssize_t stop = n - i < INTS_AT_ONCE ? n : i + INTS_AT_ONCE;
         uint32_t all_ids = 0, all_places = HAS_INT;
         for (Py_ssize_t k = i; k < stop; k++) all_ids |= ids[k];
-        if (all_ids < SHARED_INTS) {
-            /* What has no int yet is written, too, and replaced below. */
+        if (all_ids >= SHARED_INTS) {
             for (Py_ssize_t k = i; k < stop; k++) {
-                uint32_t place = int_places[ids[k]];
-                all_places &= place;
-                items[k] = int_at(place);
-            }
-        } else {
-            all_places = 0;
-        }
-        if (!all_places) {
-            for (Py_ssize_t k = i; k < stop; k++) items[k] = NULL;
-            for (Py_ssize_t k = i; k < stop; k++) {
-                if (!(items[k] = int_of(ids[k]))) return -1;
+                if (!(items[k] = PyLong_FromUnsignedLong(ids[k]))) return -1;
             }
             continue;
+        }
+        /* What has no int yet is written, too, and replaced then: few blocks have such an id. */
+        for (Py_ssize_t k = i; k < stop; k++) {
+            uint32_t place = int_places[ids[k]];
+            all_places &= place;
+            items[k] = int_at(place);
+        }
+        if (!all_places) {
+            for (Py_ssize_t k = i; k < stop; k++) {
+                if (!int_places[ids[k]]) add_int(ids[k]);
+                items[k] = int_at(int_places[ids[k]]);
+            }
         }
 #if !INTS_ARE_IMMORTAL
         for (Py_ssize_t k = i; k < stop; k++) Py_INCREF(items[k]);
