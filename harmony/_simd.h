@@ -1,7 +1,8 @@
 /* The loops of _tier.h, each up to three times: for any processor, for AVX2 and for AVX-512.
  *
  * The file is compiled without flags that ask for a newer processor; `best_tier` looks at run time.
- * All tiers give the same results (tests/test_segments.py, tests/test_ways.py).
+ * All tiers give the same pieces and ids (tests/test_segments.py, tests/test_ways.py); one may cut a piece
+ * where another does not.
  */
 #pragma once
 #include "_tier.h"
@@ -789,12 +790,12 @@ AVX512 static size_t write_ends_avx512(uint64_t bits, ptrdiff_t base, ptrdiff_t 
  * characters without a branch on what they are. Bit i stands for byte i, as it does there. */
 enum {
     BYTES_AT_ONCE = 512,
-    WIDE_AT_ONCE = BYTES_AT_ONCE / 2,
-    READ_BEHIND = 8,            /* bytes that may be read behind those */
+    WIDE_AT_ONCE = BYTES_AT_ONCE / 2,           /* characters, of at least two bytes */
+    READ_BEHIND = 8,                            /* bytes that may be read behind those */
     /* As in _segments.pyx: borders so near the end wait. */
     LOOK_AHEAD = 4, WIDE_LOOK_AHEAD = 9,
-    /* In the class of a wide character, which is no newline: a token may not hold the border before
-     * it, if the character before is wide, too. */
+    /* In the class of a wide character, where NEWLINE is in others: no token may hold the border before it,
+     * if the character before is wide, too. */
     MAY_BE_CUT = 1 << 2
 };
 
@@ -873,7 +874,8 @@ AVX512 static inline int bits_by_place(const uint8_t *bytes, __m512i bits[8]) {
     return _mm512_movepi8_mask(all) != 0;
 }
 
-/* All bytes of a character have its class, but for upper case and marks: those have only the first. */
+/* All bytes of a character have its class, but for upper case, marks and `wide_number`: there the first
+ * stands for all. */
 typedef struct {
     __m512i upper, lower, letter;
     __m512i caseless;                   /* letters without case, and marks; wide ones */
@@ -1056,7 +1058,8 @@ AVX512 static inline int add_wide(const uint8_t *bytes, const __m512i bits[8],
     c->doubt |= c->upper & MOVED_ON(c->caseless, 1);
 
     __m512i candidates = by_class[2] & of_three & MOVED_ON(of_three, 3);
-    if (IS_ANY(candidates)) {
+    /* Without a filter only what is no UTF-8 has that bit, a newline in three bytes. */
+    if (cut_filter && IS_ANY(candidates)) {
         uint64_t words[8];
         _mm512_storeu_si512(words, candidates);
         for (int k = 0; k < 8; k++) {
@@ -1171,7 +1174,7 @@ AVX512 __attribute__((always_inline)) static inline size_t find_starts(
         size_t word = 0;
         _mm512_storeu_si512(doubts, doubt);
         while (!doubts[word]) word++;
-        /* So may that before a place in doubt. */
+        /* So may that before a place in doubt, which need not be a border itself. */
         size_t first = 64 * word + (size_t)lowest_bit(doubts[word]);
         size_t end = behind_last_bit(solid, first);
         end = end ? end - 1 : 0;
@@ -1201,7 +1204,13 @@ AVX512 __attribute__((always_inline)) static inline size_t find_ends_in(
     }
     size_t n = 0;
     for (size_t word = 0; 64 * word < stop; word++) {
-        if (n + 64 + SLACK > max_ends) return n;
+        if (n + 64 + SLACK > max_ends) {
+            /* The next window begins at the last of them, which has to be a border: where a piece is
+             * cut, not everything can be found without what is before. */
+            ptrdiff_t last = base + (ptrdiff_t)behind_last_bit(borders, 64 * word) - 1;
+            while (n && ends[n - 1] > last) n--;
+            return n;
+        }
         uint64_t here = is_wide ? borders[word] | cuts[word] : borders[word];
         if (stop < 64 * word + 64) here &= (1ull << stop % 64) - 1;
         if (here) n += write_ends_avx512(here, base + 64 * (ptrdiff_t)word, ends + n);

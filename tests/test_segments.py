@@ -11,7 +11,7 @@ from families import FAMILIES
 from hypothesis import given
 from hypothesis import strategies as st
 from processes import run
-from scale import scaled
+from scale import SHRINK, scaled
 from strategies import damaged_utf8, random_texts, texts
 from ways import working
 
@@ -272,6 +272,41 @@ def test_cuts_change_no_id(base_tokenizer):
             assert base_tokenizer.encode_ordinary(text) == with_cuts
         finally:
             use_cuts(True)
+
+
+@pytest.mark.parametrize(
+    "unit", ["\u0e51\u0e521234 ", "\u4e16\u3002\u300d\u30011\u3021\u3022123 ", "\u3021\u30221234"]
+)
+def test_a_call_for_segments_ends_at_a_border(tier, unit, base_tokenizer):
+    """A thousand segments are asked for at once, and the next window begins behind the last: it
+    counts digits anew there."""
+    for n_before in range(0, 80, SHRINK):
+        text = "b" * n_before + unit * 700
+        with_cuts = base_tokenizer.encode_ordinary(text)
+        use_cuts(False)
+        try:
+            assert base_tokenizer.encode_ordinary(text) == with_cuts
+        finally:
+            use_cuts(True)
+
+
+def test_cuts_change_no_id_of_long_texts(tier, base_tokenizer):
+    several = [*cut_texts(), *random_texts(scaled(2000), seed=30)]
+    random.Random(31).shuffle(several)
+    for at in range(0, len(several), 100):
+        text = "".join(several[at : at + 100])
+        with_cuts = base_tokenizer.encode_ordinary(text)
+        use_cuts(False)
+        try:
+            assert base_tokenizer.encode_ordinary(text) == with_cuts
+        finally:
+            use_cuts(True)
+
+
+@pytest.mark.parametrize("newline", [b"\xe0\x80\x8a", b"\xf0\x80\x80\x8d"])
+def test_what_would_be_newlines(tier, newline):
+    """Characters with more bytes than they need are no UTF-8."""
+    assert_ends_cover("\u4e00".encode() + newline + b" a" * 100)
 
 
 def test_no_token_holds_a_border_that_may_be_cut(ranks, cut_filter):
