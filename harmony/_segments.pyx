@@ -22,8 +22,8 @@ anything but a letter or a mark, digits outside ASCII, a slash after a newline t
 punctuation.
 
 Where a processor has the instructions, windows are 512 bytes long, masks are vectors, and the same
-operations are done there (`find_ends` of a tier). The end of a text, and what those leave open,
-comes back to the windows here.
+operations are done there (`find_ends` of a tier). Short texts, and what those leave open, are left
+to the windows here.
 """
 
 import os
