@@ -912,18 +912,28 @@ AVX512 static inline void classify_ascii(const __m512i bits[8], __m512i known, C
     c->caseless = c->wide_number = c->inside = c->cuts = c->doubt = NONE;
 }
 
+/* By code point >> 7: the class of all these characters, 0 if they are of several. */
+static uint8_t row_class[512];
+
+static void make_row_classes(void) {
+    for (int row = 0; row < 512; row++) {
+        const uint8_t *classes = UNICODE_CLASSES + 128u * UNICODE_ROW[row];
+        row_class[row] = memcmp(classes, classes + 1, 127) == 0 ? classes[0] : 0;
+    }
+}
+
+static inline uint8_t class_of(uint32_t code_point) {
+    return UNICODE_CLASSES[128u * UNICODE_ROW[code_point >> 7] + (code_point & 127)];
+}
+
 /* Of these characters, whose code points follow one another: their classes, and whether a piece may be
  * cut before them as far as their groups tell. */
 AVX512 static inline void classify_code_points(const uint16_t *code_points, size_t n,
                                                int with_cuts, uint8_t *classes) {
     uint8_t groups[1 + WIDE_AT_ONCE + 64];
-    for (size_t i = 0; i < n; i++) {
-        unsigned code_point = code_points[i];
-        classes[i] = UNICODE_CLASSES[128u * UNICODE_ROW[code_point >> 7] + (code_point & 127)];
-    }
-    if (!with_cuts) return;
     groups[0] = 0;
     for (size_t i = 0; i < n; i += 64) {
+        size_t n_here = n - i < 64 ? n - i : 64;
         __m512i rows_0 = _mm512_srli_epi16(_mm512_loadu_si512(code_points + i), 7);
         __m512i rows_1 = _mm512_srli_epi16(_mm512_loadu_si512(code_points + i + 32), 7);
         __m512i rows = _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtepi16_epi8(rows_0)),
@@ -932,12 +942,27 @@ AVX512 static inline void classify_code_points(const uint16_t *code_points, size
         __mmask64 high = _mm512_movepi8_mask(rows);
         __mmask64 top = _mm512_test_epi16_mask(rows_0, top_bit)
             | (__mmask64)_mm512_test_epi16_mask(rows_1, top_bit) << 32;
-#define OF_QUARTER(k) _mm512_permutex2var_epi8(_mm512_loadu_si512(cut_group + 128 * (k)), rows, \
-                                               _mm512_loadu_si512(cut_group + 128 * (k) + 64))
-        __m512i here = _mm512_mask_mov_epi8(
-            _mm512_mask_mov_epi8(OF_QUARTER(0), high, OF_QUARTER(1)), top,
-            _mm512_mask_mov_epi8(OF_QUARTER(2), high, OF_QUARTER(3)));
+#define OF_QUARTER(table, k) _mm512_permutex2var_epi8( \
+    _mm512_loadu_si512(table + 128 * (k)), rows, _mm512_loadu_si512(table + 128 * (k) + 64))
+#define OF_ROWS(table) _mm512_mask_mov_epi8( \
+    _mm512_mask_mov_epi8(OF_QUARTER(table, 0), high, OF_QUARTER(table, 1)), top, \
+    _mm512_mask_mov_epi8(OF_QUARTER(table, 2), high, OF_QUARTER(table, 3)))
+        __m512i class_of_row = OF_ROWS(row_class);
+        _mm512_storeu_si512(classes + i, class_of_row);
+        uint64_t mixed = _bzhi_u64(_mm512_testn_epi8_mask(class_of_row, class_of_row),
+                                   (unsigned)n_here);
+        if (_mm_popcnt_u64(mixed) > 32) {
+            for (size_t k = i; k < i + n_here; k++) classes[k] = class_of(code_points[k]);
+        } else {
+            for (; mixed; mixed &= mixed - 1) {
+                size_t k = i + (size_t)lowest_bit(mixed);
+                classes[k] = class_of(code_points[k]);
+            }
+        }
+        if (!with_cuts) continue;
+        __m512i here = OF_ROWS(cut_group);
 #undef OF_QUARTER
+#undef OF_ROWS
         _mm512_storeu_si512(groups + 1 + i, here);
         __m512i before = _mm512_loadu_si512(groups + i) & _mm512_set1_epi8(7);
         __mmask64 may_be_cut = _mm512_mask_cmpeq_epi8_mask(
@@ -1032,7 +1057,7 @@ AVX512 static inline int add_wide(const uint8_t *bytes, const __m512i bits[8],
                     | (four[2] & 0x3Fu) << 6 | (four[3] & 0x3Fu);
                 if (code_point > 0x10FFFF) return 0;
                 classes[firsts[k] + (size_t)_mm_popcnt_u64(_bzhi_u64(leads[k], at))] =
-                    UNICODE_CLASSES[128u * UNICODE_ROW[code_point >> 7] + (code_point & 127)];
+                    class_of(code_point);
             }
         }
     }
@@ -1444,6 +1469,7 @@ static int best_tier(void) {
 static void make_tables(void) {
     make_class_lanes();
     make_shuffles();
+    make_row_classes();
 }
 
 static const Tier *tier_of(int tier) {
