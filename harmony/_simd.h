@@ -664,26 +664,34 @@ AVX2 static size_t skip_to_pair_avx2(const uint8_t *text, size_t n_bytes, uint8_
 #undef PAIR
 }
 
-/* Four code points below U+10000. */
-AVX2 static inline uint8_t *write_4(__m128i codes, uint8_t *utf8) {
-#define BITS(shifted, mask) _mm_and_si128(shifted, _mm_set1_epi32(mask))
-#define ABOVE(code) _mm_cmpgt_epi32(codes, _mm_set1_epi32(code))
-#define SIGNS(lanes) (unsigned)_mm_movemask_ps(_mm_castsi128_ps(lanes))
-    __m128i is_two = ABOVE(0x7F), is_three = ABOVE(0x7FF);
-    __m128i two = _mm_or_si128(
-        _mm_or_si128(_mm_srli_epi32(codes, 6), BITS(_mm_slli_epi32(codes, 8), 0x3F00)),
-        _mm_set1_epi32(0x80C0));
-    __m128i three = _mm_or_si128(
-        _mm_or_si128(_mm_srli_epi32(codes, 12), BITS(_mm_slli_epi32(codes, 2), 0x3F00)),
-        _mm_or_si128(BITS(_mm_slli_epi32(codes, 16), 0x3F0000), _mm_set1_epi32(0x8080E0)));
-    __m128i lanes = _mm_blendv_epi8(_mm_blendv_epi8(codes, two, is_two), three, is_three);
-    unsigned index = SIGNS(is_two) | SIGNS(is_three) << 4;
-    __m128i order = _mm_loadu_si128((const __m128i *)chosen_utf8[index]);
-    _mm_storeu_si128((__m128i *)utf8, _mm_shuffle_epi8(lanes, order));
-    return utf8 + 4 + _mm_popcnt_u32(index);
+/* Eight code points below U+10000. */
+AVX2 static inline uint8_t *write_8(__m256i codes, uint8_t *utf8) {
+#define BITS(shifted, mask) _mm256_and_si256(shifted, _mm256_set1_epi32(mask))
+#define ABOVE(code) _mm256_cmpgt_epi32(codes, _mm256_set1_epi32(code))
+#define SIGNS(lanes) (unsigned)_mm256_movemask_ps(_mm256_castsi256_ps(lanes))
+    __m256i is_two = ABOVE(0x7F), is_three = ABOVE(0x7FF);
+    __m256i two = _mm256_or_si256(
+        _mm256_or_si256(_mm256_srli_epi32(codes, 6), BITS(_mm256_slli_epi32(codes, 8), 0x3F00)),
+        _mm256_set1_epi32(0x80C0));
+    __m256i three = _mm256_or_si256(
+        _mm256_or_si256(_mm256_srli_epi32(codes, 12), BITS(_mm256_slli_epi32(codes, 2), 0x3F00)),
+        _mm256_or_si256(BITS(_mm256_slli_epi32(codes, 16), 0x3F0000),
+                        _mm256_set1_epi32(0x8080E0)));
+    __m256i lanes = _mm256_blendv_epi8(_mm256_blendv_epi8(codes, two, is_two), three, is_three);
+    unsigned twos = SIGNS(is_two), threes = SIGNS(is_three);
+    unsigned low = (twos & 15) | (threes & 15) << 4, high = twos >> 4 | (threes & 0xF0);
+#define WRITE(four, index) do { \
+    __m128i order = _mm_loadu_si128((const __m128i *)chosen_utf8[index]); \
+    _mm_storeu_si128((__m128i *)utf8, _mm_shuffle_epi8(four, order)); \
+    utf8 += 4 + _mm_popcnt_u32(index); \
+} while (0)
+    WRITE(_mm256_castsi256_si128(lanes), low);
+    WRITE(_mm256_extracti128_si256(lanes, 1), high);
+    return utf8;
 #undef BITS
 #undef ABOVE
 #undef SIGNS
+#undef WRITE
 }
 
 AVX2 static uint8_t *utf8_of_latin1_avx2(const uint8_t *text, size_t n, uint8_t *utf8) {
@@ -695,10 +703,9 @@ AVX2 static uint8_t *utf8_of_latin1_avx2(const uint8_t *text, size_t n, uint8_t 
             utf8 += 32;
             continue;
         }
-        for (int k = 0; k < 32; k += 4) {
-            int four;
-            memcpy(&four, text + i + k, 4);
-            utf8 = write_4(_mm_cvtepu8_epi32(_mm_cvtsi32_si128(four)), utf8);
+        for (int k = 0; k < 32; k += 8) {
+            __m128i eight = _mm_loadl_epi64((const __m128i *)(text + i + k));
+            utf8 = write_8(_mm256_cvtepu8_epi32(eight), utf8);
         }
     }
     return utf8_of_latin1_portable(text + i, n - i, utf8);
@@ -722,30 +729,29 @@ AVX2 static uint8_t *utf8_of_ucs2_avx2(const uint16_t *text, size_t n, uint8_t *
                                                     surrogates))) {
             return NULL;
         }
-        for (int k = 0; k < 16; k += 4) {
-            utf8 = write_4(_mm_cvtepu16_epi32(_mm_loadl_epi64((const __m128i *)(text + i + k))),
-                           utf8);
-        }
+        utf8 = write_8(_mm256_cvtepu16_epi32(_mm256_castsi256_si128(codes)), utf8);
+        utf8 = write_8(_mm256_cvtepu16_epi32(_mm256_extracti128_si256(codes, 1)), utf8);
     }
     return utf8_of_ucs2_portable(text + i, n - i, utf8);
 }
 
 AVX2 static uint8_t *utf8_of_ucs4_avx2(const uint32_t *text, size_t n, uint8_t *utf8) {
-    const __m128i surrogate_bits = _mm_set1_epi32((int)0xFFFFF800);
-    const __m128i surrogates = _mm_set1_epi32(0xD800);
-    const __m128i above_ucs2 = _mm_set1_epi32((int)0xFFFF0000);
+    const __m256i surrogate_bits = _mm256_set1_epi32((int)0xFFFFF800);
+    const __m256i surrogates = _mm256_set1_epi32(0xD800);
+    const __m256i above_ucs2 = _mm256_set1_epi32((int)0xFFFF0000);
     size_t i = 0;
-    for (; i + 4 <= n; i += 4) {
-        __m128i codes = _mm_loadu_si128((const __m128i *)(text + i));
-        if (!_mm_testz_si128(codes, above_ucs2)) {
-            utf8 = utf8_of_ucs4_portable(text + i, 4, utf8);
+    for (; i + 8 <= n; i += 8) {
+        __m256i codes = _mm256_loadu_si256((const __m256i *)(text + i));
+        if (!_mm256_testz_si256(codes, above_ucs2)) {
+            utf8 = utf8_of_ucs4_portable(text + i, 8, utf8);
             if (!utf8) return NULL;
             continue;
         }
-        if (_mm_movemask_epi8(_mm_cmpeq_epi32(_mm_and_si128(codes, surrogate_bits), surrogates))) {
+        if (_mm256_movemask_epi8(_mm256_cmpeq_epi32(_mm256_and_si256(codes, surrogate_bits),
+                                                    surrogates))) {
             return NULL;
         }
-        utf8 = write_4(codes, utf8);
+        utf8 = write_8(codes, utf8);
     }
     return utf8_of_ucs4_portable(text + i, n - i, utf8);
 }
