@@ -773,14 +773,18 @@ static const Tier avx2_tier = {
 #define BYTES_64 BYTES_8(56), BYTES_8(48), BYTES_8(40), BYTES_8(32), BYTES_8(24), BYTES_8(16), \
     BYTES_8(8), BYTES_8(0)
 
+enum { ENDS_AT_ONCE = 24 };
+_Static_assert((64 + ENDS_AT_ONCE - 1) / ENDS_AT_ONCE * ENDS_AT_ONCE <= 64 + SLACK,
+               "ENDS_PER_WINDOW is room for all that is written of 64 bits");
+
 AVX512 static size_t write_ends_avx512(uint64_t bits, ptrdiff_t base, ptrdiff_t *ends) {
     size_t n = _mm_popcnt_u64(bits);
     __m512i positions = _mm512_maskz_compress_epi8(bits, _mm512_set_epi8(BYTES_64));
     __m512i base_8 = _mm512_set1_epi64(base);
     size_t done = 0;
-    /* 24 at once, as hardly a window has more. */
+    /* Hardly a window has more than are written at once. */
     do {
-        for (int k = 0; k < 3; k++) {
+        for (int k = 0; k < ENDS_AT_ONCE / 8; k++) {
             __m512i eight = _mm512_cvtepu8_epi64(_mm512_castsi512_si128(positions));
             _mm512_storeu_si512(ends + done, _mm512_add_epi64(eight, base_8));
             positions = _mm512_alignr_epi64(positions, positions, 1);

@@ -169,9 +169,10 @@ typedef struct {
 
 typedef struct {
     /* The ends of segments in the first 512 of n_bytes bytes, or up to the end of the text, which is that of
-     * the bytes; they begin at a border, and the last end is one. Each is `base` more than its place
-     * here. Returns how many, never more than max_ends > ENDS_PER_WINDOW; 0 if that is for the masks of
-     * 64 bytes to find out. NULL: always. `cut_filter` NULL: segments are pieces. */
+     * the bytes; they begin at a border, or at a cut that is as good (next_segment_ends says which are),
+     * and the last end is a border. Each is `base` more than its place here. Returns how many, never
+     * more than max_ends > ENDS_PER_WINDOW; 0 if that is for the masks of 64 bytes to find out. NULL:
+     * always. `cut_filter` NULL: segments are pieces. */
     size_t (*find_ends)(const uint64_t *cut_filter, const uint8_t *bytes, size_t n_bytes,
                         ptrdiff_t base, ptrdiff_t *ends, size_t max_ends);
 
