@@ -45,6 +45,7 @@ static inline digit *digit_of(PyObject *value) {
 /* What all ints of one digit that is not 0 are, but for that digit. */
 static _Alignas(INT_BYTES) char model_int[INT_BYTES];
 
+/* An int object of its own; -1 with an exception set. */
 static int copy_int(void *copy, long value) {
     PyObject *original = PyLong_FromLong(value);
     if (!original) return -1;

@@ -192,8 +192,8 @@ typedef struct {
      * counts. */
     void (*find_letters)(const uint8_t *bytes, LetterMasks *letters);
 
-    /* Bits -> positions: `base` + that of each bit that is set; returns how many. Room for the next multiple
-     * of 24 is written to. */
+    /* Bits -> positions: `base` + that of each bit that is set; returns how many. What is behind them, up to
+     * the next multiple of 24, may be written to. */
     size_t (*write_ends)(uint64_t bits, ptrdiff_t base, ptrdiff_t *ends);
 
     /* For `n` segments of `text`, each from its place in `borders` to the next: their keys, and the records

@@ -264,14 +264,25 @@ def test_pieces_are_cut_where_no_token_holds_the_border(tier, n_texts, cut_filte
     assert (n_cuts > 0) == (tier != "scalar")
 
 
+def assert_cuts_change_no_id(tokenizer, text):
+    with_cuts = tokenizer.encode_ordinary(text)
+    use_cuts(False)
+    try:
+        assert tokenizer.encode_ordinary(text) == with_cuts
+    finally:
+        use_cuts(True)
+
+
 def test_cuts_change_no_id(base_tokenizer):
     for text in cut_texts():
-        with_cuts = base_tokenizer.encode_ordinary(text)
-        use_cuts(False)
-        try:
-            assert base_tokenizer.encode_ordinary(text) == with_cuts
-        finally:
-            use_cuts(True)
+        assert_cuts_change_no_id(base_tokenizer, text)
+
+
+def test_cuts_change_no_id_of_long_texts(tier, base_tokenizer):
+    several = [*cut_texts(), *random_texts(scaled(2000), seed=30)]
+    random.Random(31).shuffle(several)
+    for at in range(0, len(several), 100):
+        assert_cuts_change_no_id(base_tokenizer, "".join(several[at : at + 100]))
 
 
 @pytest.mark.parametrize(
@@ -281,26 +292,7 @@ def test_a_call_for_segments_ends_at_a_border(tier, unit, base_tokenizer):
     """A thousand segments are asked for at once, and the next window begins behind the last: it
     counts digits anew there."""
     for n_before in range(0, 80, SHRINK):
-        text = "b" * n_before + unit * 700
-        with_cuts = base_tokenizer.encode_ordinary(text)
-        use_cuts(False)
-        try:
-            assert base_tokenizer.encode_ordinary(text) == with_cuts
-        finally:
-            use_cuts(True)
-
-
-def test_cuts_change_no_id_of_long_texts(tier, base_tokenizer):
-    several = [*cut_texts(), *random_texts(scaled(2000), seed=30)]
-    random.Random(31).shuffle(several)
-    for at in range(0, len(several), 100):
-        text = "".join(several[at : at + 100])
-        with_cuts = base_tokenizer.encode_ordinary(text)
-        use_cuts(False)
-        try:
-            assert base_tokenizer.encode_ordinary(text) == with_cuts
-        finally:
-            use_cuts(True)
+        assert_cuts_change_no_id(base_tokenizer, "b" * n_before + unit * 700)
 
 
 @pytest.mark.parametrize("newline", [b"\xe0\x80\x8a", b"\xf0\x80\x80\x8d"])
