@@ -22,8 +22,8 @@ cdef Py_ssize_t next_piece_ends(
 ) noexcept nogil
 
 cdef extern from "_unicode_classes.h" nogil:
-    const uint8_t UNICODE_ROW[8704]
     const uint8_t* UNICODE_CLASSES
+    uint8_t class_of(uint32_t code_point) noexcept
 
 cdef extern from "_memory.h" nogil:
     uint8_t byte_at(const uint8_t* values, size_t index, size_t length) noexcept
@@ -58,7 +58,7 @@ cdef inline uint8_t decode_wide(
         width[0] = 1
         code_point[0] = lead
         return OTHER
-    return UNICODE_CLASSES[<uint32_t>UNICODE_ROW[code_point[0] >> 7] * 128 + (code_point[0] & 127)]
+    return class_of(code_point[0])
 
 
 # Index of the first byte that is not part of well-formed UTF-8, or -1.

@@ -43,6 +43,7 @@ cdef extern from "_simd.h" nogil:
         TIER_AVX2
         TIER_AVX512
     uint8_t cut_group[512]
+    int contraction_width(uint8_t first, uint8_t second) noexcept
     void make_tables() noexcept
     int best_tier() noexcept
     const Tier* tier_of(int number) noexcept
@@ -244,26 +245,15 @@ cdef uint64_t with_contractions(
     cdef uint64_t here
     cdef int at, width
     cdef int done = 0                       # the end of the contraction before
-    cdef uint8_t first, second
+    cdef uint8_t second
     while candidates:
         count_steps(1)
         at = lowest_bit(candidates)
         candidates &= candidates - 1
         if (done and at <= done) or at + 2 > n_bytes:      # a piece starts at `done`
             continue
-        width = 0
-        first = byte_at(bytes, at + 1, n_bytes) | 0x20
-        if first == c"s" or first == c"t" or first == c"m" or first == c"d":
-            width = 2
-        elif at + 3 <= n_bytes:
-            second = byte_at(bytes, at + 2, n_bytes)
-            if byte_at(bytes, at + 1, n_bytes) == 0xC5:
-                width = 3 if second == 0xBF else 0      # U+017F folds to s
-            else:
-                second |= 0x20
-                if ((first == c"r" or first == c"v") and second == c"e") or (
-                        first == c"l" and second == c"l"):
-                    width = 3
+        second = byte_at(bytes, at + 2, n_bytes) if at + 3 <= n_bytes else 0
+        width = contraction_width(byte_at(bytes, at + 1, n_bytes), second)
         if width == 0:
             continue
         done = at + width
@@ -367,8 +357,6 @@ cdef Py_ssize_t next_segment_ends(
             if n_new:
                 n_ends += n_new
                 start = ends[n_ends - 1]
-                if start >= next_try:
-                    next_try = start
                 continue
         ends_here = n_bytes - start <= WINDOW
         n_here = <int>(n_bytes - start) if ends_here else WINDOW

@@ -2,7 +2,7 @@
  *
  * The file is compiled without flags that ask for a newer processor; `best_tier` looks at run time.
  * All tiers give the same pieces and ids (tests/test_segments.py, tests/test_ways.py); one may cut a piece
- * where another does not.
+ * where another does not. What only one has, `find_ends`, has its twin in _segments.pyx.
  */
 #pragma once
 #include "_tier.h"
@@ -19,6 +19,17 @@ enum { TIER_PORTABLE, TIER_AVX2, TIER_AVX512 };
 
 /* By code point >> 7, as in rank_tables.py: the scripts in which pieces are cut. */
 static uint8_t cut_group[512];
+
+/* The length of 's 't 're 've 'm 'll 'd in any case, by the two bytes behind the apostrophe; 0: it is none of
+ * these. */
+static inline int contraction_width(uint8_t first, uint8_t second) {
+    if (first == 0xC5) return second == 0xBF ? 3 : 0;       /* U+017F folds to s */
+    first |= 0x20;
+    second |= 0x20;
+    if (first == 's' || first == 't' || first == 'm' || first == 'd') return 2;
+    if ((first == 'r' || first == 'v') && second == 'e') return 3;
+    return first == 'l' && second == 'l' ? 3 : 0;
+}
 
 /* --- any processor --- */
 
@@ -932,10 +943,6 @@ static void make_row_classes(void) {
     }
 }
 
-static inline uint8_t class_of(uint32_t code_point) {
-    return UNICODE_CLASSES[128u * UNICODE_ROW[code_point >> 7] + (code_point & 127)];
-}
-
 /* Of these characters, whose code points follow one another: their classes, and whether a piece may be
  * cut before them as far as their groups tell. */
 AVX512 static inline void classify_code_points(const uint16_t *code_points, size_t n,
@@ -1115,22 +1122,10 @@ AVX512 static void add_contractions(const uint8_t *bytes, __m512i apostrophes, s
     for (size_t word = 0; word < 8; word++) {
         for (uint64_t rest = words[word]; rest; rest &= rest - 1) {
             size_t at = 64 * word + (size_t)lowest_bit(rest);
-            size_t width = 3;
-            uint8_t first = bytes[at + 1], second = bytes[at + 2];
             count_steps(1);
-            if ((done && at <= done) || at > last) continue;
-            if (first == 0xC5) {
-                if (second != 0xBF) continue;           /* U+017F folds to s */
-            } else {
-                first |= 0x20;
-                second |= 0x20;
-                if (first == 's' || first == 't' || first == 'm' || first == 'd') {
-                    width = 2;
-                } else if (!(((first == 'r' || first == 'v') && second == 'e')
-                             || (first == 'l' && second == 'l'))) {
-                    continue;
-                }
-            }
+            if ((done && at <= done) || at > last) continue;    /* a piece starts at `done` */
+            size_t width = (size_t)contraction_width(bytes[at + 1], bytes[at + 2]);
+            if (width == 0) continue;
             done = at + width;
             for (size_t k = at; k < done && k < BYTES_AT_ONCE; k++)
                 starts[k / 64] &= ~(1ull << k % 64);
@@ -1220,6 +1215,7 @@ AVX512 __attribute__((always_inline)) static inline size_t find_starts(
     return last;
 }
 
+/* What find_ends_avx512 does, once it has the bits of the bytes. */
 AVX512 __attribute__((always_inline)) static inline size_t find_ends_in(
     const uint64_t *cut_filter, const uint8_t *bytes, size_t n_bytes, int ends_here, int is_wide,
     const __m512i bits[8], __m512i known, ptrdiff_t base, ptrdiff_t *ends, size_t max_ends) {
