@@ -123,16 +123,18 @@ cdef inline uint32_t place_in(
     hash = (hash ^ pilot_of(region, pilots, hash)[0]) * MULTIPLIER_2
     return <uint32_t>(region.first_place + ((hash >> 32) * region.n_places >> 32))
 
-# Where the record of a short token is, and its second word, or 0.
-cdef inline uint32_t place_of_short(const Tables* t, const Key* key) noexcept nogil:
-    return place_in(&t.short_region, t.short_pilots, key.hash)
-cdef inline uint64_t find_record(const Tables* t, const Key* key, uint32_t place) noexcept nogil:
+# Where the record of a short token is, by the hash of its key, and its second word, or 0.
+cdef inline uint32_t place_of_short(const Tables* t, uint64_t key_hash) noexcept nogil:
+    return place_in(&t.short_region, t.short_pilots, key_hash)
+cdef inline uint64_t find_record(
+    const Tables* t, uint64_t word_0, uint64_t word_1, uint32_t place,
+) noexcept nogil:
     cdef const uint64_t* record = t.short_records + 2 * <size_t>place
     check_index(place, t.short_region.n_places, "the records of short tokens")
     count_steps(1)
     # Whether it is there is hard to guess.
     return record[1] & -<uint64_t>(
-        ((record[0] ^ key.word_0) | (record[1] & RECORD_KEY ^ key.word_1)) == 0)
+        ((record[0] ^ word_0) | (record[1] & RECORD_KEY ^ word_1)) == 0)
 
 # The hash of a token that is in no such record, where it may be, and the token, or NO_ID.
 cdef uint64_t hash_of_long(const uint8_t* piece, size_t n_bytes) noexcept nogil

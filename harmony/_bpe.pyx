@@ -1147,7 +1147,8 @@ cdef class RankTables:
         cdef size_t n_bytes = token.shape[0]
         if 0 < n_bytes <= self.tables.longest_short:
             make_careful_key(&token[0], n_bytes, 0, n_bytes, &key)
-            record = find_record(&self.tables, &key, place_of_short(&self.tables, &key))
+            record = find_record(
+                &self.tables, key.word_0, key.word_1, place_of_short(&self.tables, key.hash))
             return record >> ID_SHIFT & NO_RECORD_ID if record else None
         if 0 < n_bytes <= self.tables.longest:
             hash = hash_of_long(&token[0], n_bytes)

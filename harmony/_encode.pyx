@@ -21,7 +21,7 @@ they are the encoding of is what they spell, and that is compared with the segme
 import os
 
 cimport cython
-from libc.stdint cimport uint8_t, uint32_t, uint64_t, uintptr_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset
 
@@ -37,6 +37,7 @@ from harmony._segments cimport (
 )
 
 cdef extern from "_tier.h" nogil:
+    uint64_t hash_of_key(uint64_t word_0, uint64_t word_1) noexcept
     bint are_equal(const uint8_t* a, const uint8_t* b, size_t n) noexcept
     bint are_equal_to_32(const uint8_t* a, const uint8_t* b, size_t n) noexcept
 
@@ -62,8 +63,10 @@ cdef extern from "_memory.h" nogil:
     void count_steps(size_t n) noexcept
 
 cdef enum:
-    # What the next step needs is asked for in each step, and waited for less the more there are.
+    # Segments that are merged together if nothing knows them.
     MISSED_AT_ONCE = 256
+    # Of so many together or a few more, what the next step needs is asked for in each step.
+    SEARCHED_AT_ONCE = 64
     # Of so few, spellings are asked for together with tokens, needed or not: to wait twice would
     # take longer than all the rest.
     FEW_MISSED = 16
@@ -73,11 +76,16 @@ cdef enum:
     WORD_IDS = 3                    # in a word of a spelling
     SPELLED_IDS = 2 * WORD_IDS
     WORD_ID_BITS = WORD_IDS * RECORD_ID_BITS
+    # Instead of a place of spellings: there is none.
+    NOWHERE = 0xFFFFFFFF
     # log2 of the places to look whether a segment is already being merged.
     WAITING_BITS = 7
     # Segments of more bytes, that are no token, go straight to the sink: their ids would be in
     # memory twice.
     LONG_SEGMENT = 512
+    # Instead of the number of a missed segment's ids: more than SPELLED_IDS, or yet to come.
+    MORE_IDS = SPELLED_IDS + 1
+    STRAIGHT_TO_SINK = MORE_IDS + 1
     # So many bytes of text need most pages of the caches.
     PROVIDED_ABOVE = 1 << 12
 
@@ -86,19 +94,17 @@ cdef uint8_t no_token[TOKEN_BYTES]          # the record of no bytes
 
 
 cdef struct Missed:
-    # A segment that the first cache does not have.
-    Key key
-    Spellings* spellings            # where its own may be, once asked for; NULL: nowhere
-    uint64_t hash                   # what both places and the tag of its spelling are made of
+    # A segment that the first cache does not have, in one line of the processor's caches.
+    uint64_t word_0                 # of its key
+    uint64_t word_1
     const uint8_t* bytes
-    size_t n_bytes
-    size_t n_readable
-    uint32_t segment
-    uint32_t found                  # words with its tag, a bit each
-    uint32_t place                  # of its record, if it is a short token
-    uint32_t n_ids                  # of those in `ids`; 0: they are in the segment's value
-    uint32_t ids[SPELLED_IDS]
-    size_t first_id                 # in `more_ids`, if there are more
+    uint32_t n_bytes                # or the highest number, if it has more
+    uint32_t place                  # where it is looked up next: that of a record or of spellings
+    uint32_t spelling               # of the hash of its spelling, what its tag is made of
+    uint16_t segment
+    uint8_t found                   # words of spellings with its tag, a bit each
+    uint8_t n_ids                   # of those in `ids`; 0: they are in the segment's value
+    uint32_t ids[SPELLED_IDS]       # of MORE_IDS: where they begin in `more_ids`, and how many
 
 
 cdef struct Context:
@@ -114,9 +120,10 @@ cdef struct Context:
     uint64_t values[SEGMENTS_AT_ONCE + SLACK]
     uint32_t missed_segments[MISSED_AT_ONCE + SLACK]
     Missed missed[MISSED_AT_ONCE]
-    uint32_t short_ones[MISSED_AT_ONCE]     # numbers of missed segments that may be short tokens
-    uint32_t open[MISSED_AT_ONCE]           # and of those that are none
-    uint32_t elsewhere[MISSED_AT_ONCE]      # and of those whose spelling may be in the other place
+    uint8_t short_ones[MISSED_AT_ONCE]      # numbers of missed segments that may be short tokens
+    uint8_t open[MISSED_AT_ONCE]            # and of those that are none
+    uint8_t elsewhere[MISSED_AT_ONCE]       # and of those whose spelling may be in the other place
+    uint8_t unknown[MISSED_AT_ONCE]         # and of those that are to be merged
     Merging merging
     uint8_t waiting[1 << WAITING_BITS]      # by the hash of a segment: piece of `merging`, plus one
     Sink more_ids                   # of missed segments of more than SPELLED_IDS
@@ -148,74 +155,17 @@ cdef size_t look_up(
     return tier.look_up(c.records, &c.keys, n, first, c.values + first, missed)
 
 
-cdef inline Spellings* first_place(const Context* c, uint64_t hash) noexcept nogil:
-    return c.spellings + ((hash >> 32) * c.n_places >> 32)
+cdef inline uint32_t first_place(const Context* c, uint64_t hash) noexcept nogil:
+    return <uint32_t>((hash >> 32) * c.n_places >> 32)
 
 
-cdef inline Spellings* second_place(const Context* c, uint64_t hash) noexcept nogil:
+cdef inline uint32_t second_place(const Context* c, uint32_t spelling) noexcept nogil:
     """Where a spelling is if the first place was full: of the hash what its tag leaves."""
-    return c.spellings + (<uint64_t><uint32_t>(hash << TAG_AND_CONTINUES) * c.n_places >> 32)
+    return <uint32_t>(<uint64_t><uint32_t>(spelling << TAG_AND_CONTINUES) * c.n_places >> 32)
 
 
-cdef inline void ask_for_spellings(const Tables* t, Context* c, Missed* missed) noexcept nogil:
-    """Find where a segment's spelling is first looked for, and ask for that."""
-    missed.spellings = NULL
-    if missed.n_bytes <= SPELLED_BYTES and t.longest_short:
-        missed.hash = hash_of(missed)
-        if missed.hash & TAG == TAG:
-            missed.hash ^= TAG          # no segment has that tag
-        missed.spellings = first_place(c, missed.hash)
-        prefetch(missed.spellings)
-
-
-cdef void describe_missed(
-    const Tables* t, Context* c, const Text* text, size_t n_missed, size_t* n_short, size_t* n_open,
-) noexcept nogil:
-    """Fill `c.missed`, and put each of them on one of two lists."""
-    cdef Missed* missed
-    cdef uint32_t i, k
-    cdef bint is_short
-    n_short[0] = n_open[0] = 0
-    for i in range(n_missed):
-        missed = &c.missed[i]
-        k = c.missed_segments[i]
-        missed.segment = k
-        missed.bytes = text.bytes + c.borders[k]
-        missed.n_bytes = c.borders[k + 1] - c.borders[k]
-        missed.n_readable = text.n_bytes - c.borders[k]
-        make_careful_key(text.bytes, text.n_bytes, c.borders[k], missed.n_bytes, &missed.key)
-        prefetch(pilot_of(&t.short_region, t.short_pilots, missed.key.hash))
-        # How long they are is hard to guess: no branch depends on it.
-        is_short = missed.n_bytes <= t.longest_short
-        c.short_ones[n_short[0]] = i
-        n_short[0] += is_short
-        c.open[n_open[0]] = i
-        n_open[0] += not is_short
-
-
-cdef Status encode_segments(
-    const Tables* t, Context* c, const Text* text, size_t n_segments, Sink* sink,
-) noexcept nogil:
-    """Append the ids of the segments that `c.borders` are the borders of."""
-    cdef size_t start, stop, next_stop, n_missed, n_short, n_open
-    cdef Status status
-    count_steps(n_segments)
-    stop = 0
-    while stop < n_segments:
-        start = stop
-        n_missed = 0
-        while stop < n_segments and n_missed + LOOKED_UP_AT_ONCE <= MISSED_AT_ONCE:
-            next_stop = min(stop + LOOKED_UP_AT_ONCE, n_segments)
-            n_missed += look_up(c, text, stop, next_stop, c.missed_segments + n_missed)
-            stop = next_stop
-        c.more_ids.n_ids = 0
-        describe_missed(t, c, text, n_missed, &n_short, &n_open)
-        status = resolve(t, c, n_short, n_open)
-        if status == OK:
-            status = emit(t, c, n_missed, start, stop, sink)
-        if status != OK:
-            return status
-    return OK
+cdef inline uint64_t key_hash_of(const Missed* missed) noexcept nogil:
+    return hash_of_key(missed.word_0, missed.word_1)
 
 
 cdef inline uint64_t hash_of(const Missed* missed) noexcept nogil:
@@ -223,7 +173,7 @@ cdef inline uint64_t hash_of(const Missed* missed) noexcept nogil:
     among records does not meet here, too."""
     cdef const uint8_t* bytes = missed.bytes
     cdef size_t n_bytes = missed.n_bytes
-    cdef uint64_t value = missed.key.hash
+    cdef uint64_t value = key_hash_of(missed)
     if n_bytes > SHORT_LENGTH:
         # The first 32 and the last 16.
         value = load_u64(bytes) * MULTIPLIER_1 + load_u64(bytes + n_bytes - 8) + n_bytes
@@ -231,18 +181,90 @@ cdef inline uint64_t hash_of(const Missed* missed) noexcept nogil:
             value += (load_u64(bytes + 8) * MULTIPLIER_2) ^ load_u64(bytes + n_bytes - 16)
         if n_bytes > 32:
             value += (load_u64(bytes + 16) * MULTIPLIER_1) ^ load_u64(bytes + 24)
-    return (value ^ value >> 32) * MULTIPLIER_2
+    value = (value ^ value >> 32) * MULTIPLIER_2
+    return value ^ TAG if value & TAG == TAG else value     # no segment has that tag
+
+
+cdef inline void ask_for_spellings(const Tables* t, Context* c, Missed* missed) noexcept nogil:
+    """Find where a segment's spelling is first looked for, and ask for that."""
+    cdef uint64_t hash
+    missed.place = NOWHERE
+    if missed.n_bytes <= SPELLED_BYTES and t.longest_short:
+        hash = hash_of(missed)
+        missed.spelling = <uint32_t>hash
+        missed.place = first_place(c, hash)
+        prefetch(c.spellings + missed.place)
+
+
+cdef void describe_missed(
+    const Tables* t, Context* c, const Text* text, size_t first, size_t stop, size_t* n_short,
+    size_t* n_open,
+) noexcept nogil:
+    """Fill these of `c.missed`, and put each of them on one of two lists."""
+    cdef Missed* missed
+    cdef Py_ssize_t start, n_bytes
+    cdef Key key
+    cdef size_t i
+    cdef uint32_t k
+    cdef bint is_short
+    n_short[0] = n_open[0] = 0
+    for i in range(first, stop):
+        missed = &c.missed[i]
+        k = c.missed_segments[i]
+        start = c.borders[k]
+        n_bytes = c.borders[k + 1] - start
+        make_careful_key(text.bytes, text.n_bytes, start, n_bytes, &key)
+        prefetch(pilot_of(&t.short_region, t.short_pilots, key.hash))
+        missed.word_0 = key.word_0
+        missed.word_1 = key.word_1
+        missed.bytes = text.bytes + start
+        missed.n_bytes = <uint32_t>min(n_bytes, <Py_ssize_t>NO_ID)
+        missed.segment = <uint16_t>k
+        # How long they are is hard to guess: no branch depends on it.
+        is_short = missed.n_bytes <= t.longest_short
+        c.short_ones[n_short[0]] = <uint8_t>i
+        n_short[0] += is_short
+        c.open[n_open[0]] = <uint8_t>i
+        n_open[0] += not is_short
+
+
+cdef Status encode_segments(
+    const Tables* t, Context* c, const Text* text, size_t n_segments, Sink* sink,
+) noexcept nogil:
+    """Append the ids of the segments that `c.borders` are the borders of."""
+    cdef size_t start, stop, next_stop, n_missed, n_searched, n_unknown
+    cdef Status status
+    count_steps(n_segments)
+    stop = 0
+    while stop < n_segments:
+        start = stop
+        n_missed = n_searched = n_unknown = 0
+        while stop < n_segments and n_missed + LOOKED_UP_AT_ONCE <= MISSED_AT_ONCE:
+            next_stop = min(stop + LOOKED_UP_AT_ONCE, n_segments)
+            n_missed += look_up(c, text, stop, next_stop, c.missed_segments + n_missed)
+            stop = next_stop
+            if n_missed - n_searched >= SEARCHED_AT_ONCE:
+                n_unknown = search(t, c, text, n_searched, n_missed, n_unknown)
+                n_searched = n_missed
+        n_unknown = search(t, c, text, n_searched, n_missed, n_unknown)
+        c.more_ids.n_ids = 0
+        status = merge_unknown(t, c, n_unknown)
+        if status == OK:
+            status = emit(t, c, n_missed, start, stop, sink)
+        if status != OK:
+            return status
+    return OK
 
 
 cdef inline size_t match(
-    const Tables* t, uint32_t token, const uint8_t* bytes, size_t n_bytes, size_t n_readable,
+    const Tables* t, uint32_t token, const uint8_t* bytes, size_t n_bytes, const uint8_t* text_end,
 ) noexcept nogil:
     """The length of a token, if these n_bytes <= SPELLED_BYTES bytes start with it, else 0."""
     cdef const uint8_t* record = t.short_tokens + <size_t>token * TOKEN_BYTES
     cdef uint64_t place
     cdef size_t length = record[TOKEN_BYTES - 1]
     count_steps(1)
-    if length < TOKEN_BYTES <= n_readable:
+    if length < TOKEN_BYTES <= text_end - bytes:
         return length if length <= n_bytes and are_equal(record, bytes, length) else 0
     if length == IS_LONG:
         place = load_u64(record)
@@ -275,12 +297,12 @@ cdef inline bint read_word(const Tables* t, Missed* missed, uint64_t word) noexc
         missed.ids[k] = token
         n_ids += token != NO_RECORD_ID
         word >>= RECORD_ID_BITS
-    missed.n_ids = n_ids
+    missed.n_ids = <uint8_t>n_ids
     return not (differs | (done != missed.n_bytes))
 
 
 cdef bint read_words(
-    const Tables* t, Missed* missed, uint64_t word, uint64_t more,
+    const Tables* t, const uint8_t* text_end, Missed* missed, uint64_t word, uint64_t more,
 ) noexcept nogil:
     """The same for up to six tokens of any length, three of them in each word."""
     cdef size_t done = 0
@@ -291,23 +313,22 @@ cdef bint read_words(
         token = word & NO_RECORD_ID
         if token == NO_RECORD_ID:
             break
-        length = match(
-            t, token, missed.bytes + done, missed.n_bytes - done, missed.n_readable - done)
+        length = match(t, token, missed.bytes + done, missed.n_bytes - done, text_end)
         if length == 0:
             return False
         missed.ids[n_ids] = token
         n_ids += 1
         done += length
         word = more if n_ids == WORD_IDS else word >> RECORD_ID_BITS
-    missed.n_ids = n_ids if done == missed.n_bytes else 0
+    missed.n_ids = <uint8_t>n_ids if done == missed.n_bytes else 0
     return missed.n_ids != 0
 
 
 cdef inline void mark_used(
-    Context* c, const Spellings* place, uint32_t i, uint32_t n_words,
+    Context* c, uint32_t place, uint32_t i, uint32_t n_words,
 ) noexcept nogil:
     """A spelling of so many words, which begins with word i, was written or found."""
-    c.used[place - c.spellings] |= <uint8_t>(((1 << n_words) - 1) << i)
+    c.used[place] |= <uint8_t>(((1 << n_words) - 1) << i)
 
 
 cdef inline uint32_t words_of(uint32_t n_ids) noexcept nogil:
@@ -315,9 +336,11 @@ cdef inline uint32_t words_of(uint32_t n_ids) noexcept nogil:
     return 1 + (n_ids > WORD_IDS)
 
 
-cdef inline bint read_spelling(const Tables* t, Context* c, Missed* missed) noexcept nogil:
+cdef inline bint read_spelling(
+    const Tables* t, Context* c, const uint8_t* text_end, Missed* missed,
+) noexcept nogil:
     """Whether the cache has the ids of this segment; they are then in `missed`."""
-    cdef const uint64_t* words = missed.spellings.words
+    cdef const uint64_t* words = c.spellings[missed.place].words
     cdef uint32_t found = missed.found
     cdef bint is_own
     cdef uint64_t word, more
@@ -333,22 +356,23 @@ cdef inline bint read_spelling(const Tables* t, Context* c, Missed* missed) noex
             more = ~words[i + 1]
             if more >> 32 & TAG != TAG:
                 continue            # the rest of it is gone
-        elif missed.n_readable >= missed.n_bytes + TOKEN_BYTES:
+        elif text_end - missed.bytes >= <Py_ssize_t>missed.n_bytes + TOKEN_BYTES:
             is_own = read_word(t, missed, word)
-        if is_own or read_words(t, missed, word, more):
-            mark_used(c, missed.spellings, i, words_of(missed.n_ids))
+        if is_own or read_words(t, text_end, missed, word, more):
+            mark_used(c, missed.place, i, words_of(missed.n_ids))
             return True
     return False
 
 
-cdef inline void prefetch_tokens(const Tables* t, Missed* missed) noexcept nogil:
+cdef inline void prefetch_tokens(const Tables* t, const Context* c, Missed* missed) noexcept nogil:
     """Find the spellings that may be its own, and ask for what the first one's ids are compared
     with."""
+    cdef const Spellings* spellings = c.spellings + missed.place
     cdef uint64_t word
     cdef int _k
-    missed.found = find_words(missed.spellings, <uint32_t>missed.hash, TAG)
+    missed.found = <uint8_t>find_words(spellings, missed.spelling, TAG)
     # If there is none, for anything: which is hard to guess.
-    word = ~missed.spellings.words[lowest_bit(missed.found | 1 << (SPELLINGS_AT_PLACE - 1))]
+    word = ~spellings.words[lowest_bit(missed.found | 1 << (SPELLINGS_AT_PLACE - 1))]
     for _k in range(WORD_IDS):
         # That of no id may be asked for, too.
         prefetch(t.short_tokens + (word & NO_RECORD_ID) * TOKEN_BYTES)
@@ -356,15 +380,15 @@ cdef inline void prefetch_tokens(const Tables* t, Missed* missed) noexcept nogil
 
 
 cdef inline uint32_t unused(
-    const Context* c, const Spellings* place, uint32_t n_words,
+    const Context* c, uint32_t place, uint32_t n_words,
 ) noexcept nogil:
     """Where in a place so many words in a row are not in use, a bit for each."""
-    cdef uint32_t words = ~<uint32_t>c.used[place - c.spellings] & ((1 << SPELLINGS_AT_PLACE) - 1)
+    cdef uint32_t words = ~<uint32_t>c.used[place] & ((1 << SPELLINGS_AT_PLACE) - 1)
     return words & words >> 1 if n_words == 2 else words
 
 
 cdef inline uint32_t word_to_go(
-    Context* c, const Spellings* place, uint32_t n_words,
+    Context* c, uint32_t place, uint32_t n_words,
 ) noexcept nogil:
     """The first of so many words of a full place that others take the place of: words that are not
     in use. In use is what was written or found, until there is nothing else in its place: then all
@@ -373,7 +397,7 @@ cdef inline uint32_t word_to_go(
     went."""
     cdef uint32_t words = unused(c, place, n_words)
     if not words:
-        c.used[place - c.spellings] = 0
+        c.used[place] = 0
         c.turn += 1
         return c.turn % (SPELLINGS_AT_PLACE + 1 - n_words)
     return lowest_bit(words)
@@ -381,9 +405,11 @@ cdef inline uint32_t word_to_go(
 
 cdef inline void write_spelling(Context* c, const Missed* missed) noexcept nogil:
     """Keep the ids of a segment where there is room, or else in the place of any others."""
-    cdef Spellings* place = first_place(c, missed.hash)
-    cdef Spellings* second = second_place(c, missed.hash)
-    cdef uint64_t tag = missed.hash & TAG
+    cdef uint64_t hash = hash_of(missed)
+    cdef uint32_t place = first_place(c, hash)
+    cdef uint32_t second = second_place(c, <uint32_t>hash)
+    cdef Spellings* spellings = c.spellings + place
+    cdef uint64_t tag = hash & TAG
     cdef uint64_t new[2]
     cdef uint32_t n_words = words_of(missed.n_ids)
     cdef size_t i
@@ -394,55 +420,56 @@ cdef inline void write_spelling(Context* c, const Missed* missed) noexcept nogil
     if n_words == 2:
         tag |= CONTINUES
     # Where the first place has its tag, nobody looks at the second.
-    if not has_room(place, n_words) and not find_words(place, <uint32_t>missed.hash, TAG):
-        if has_room(second, n_words) or (
+    if not has_room(spellings, n_words) and not find_words(spellings, <uint32_t>hash, TAG):
+        if has_room(c.spellings + second, n_words) or (
                 not unused(c, place, n_words) and unused(c, second, n_words)):
             place = second
-    if has_room(place, n_words):
-        i = lowest_bit(find_words(place, NO_SPELLING, NO_SPELLING))
+            spellings = c.spellings + second
+    if has_room(spellings, n_words):
+        i = lowest_bit(find_words(spellings, NO_SPELLING, NO_SPELLING))
     else:
         i = word_to_go(c, place, n_words)
-    place.words[i] = ~(new[0] | tag << 32)
+    spellings.words[i] = ~(new[0] | tag << 32)
     if n_words == 2:
-        place.words[i + 1] = ~(new[1] | <uint64_t>TAG << 32)
+        spellings.words[i + 1] = ~(new[1] | <uint64_t>TAG << 32)
     mark_used(c, place, i, n_words)
 
 
-cdef inline void remember(Context* c, const Key* key, uint64_t value) noexcept nogil:
+cdef inline void remember(Context* c, const Missed* missed, uint64_t value) noexcept nogil:
     """Keep a value, if it is not 0: which is hard to guess, so no branch depends on it."""
-    cdef Record* record = c.records + (key.hash >> c.record_shift)
+    cdef Record* record = c.records + (key_hash_of(missed) >> c.record_shift)
     cdef uint64_t is_one = -<uint64_t>(value != 0)
     if c.remembers:
-        record.word_0 ^= (record.word_0 ^ key.word_0) & is_one
+        record.word_0 ^= (record.word_0 ^ missed.word_0) & is_one
         record.word_1 ^= (record.word_1 ^ value) & is_one
 
 
 cdef inline void settle(const Tables* t, Context* c, Missed* missed, bint is_new) noexcept nogil:
     """Remember the ids of a segment, which are new to the cache of spellings or not."""
     cdef uint64_t value
-    if is_new and missed.spellings and missed.n_ids <= SPELLED_IDS and c.remembers:
+    if is_new and missed.place != NOWHERE and missed.n_ids <= SPELLED_IDS and c.remembers:
         write_spelling(c, missed)
     if missed.n_ids <= 2 and t.longest_short:
         if missed.n_ids == 1:
             missed.ids[1] = NO_RECORD_ID
-        value = (missed.key.word_1 & RECORD_KEY | <uint64_t>missed.ids[0] << ID_SHIFT
+        value = (missed.word_1 & RECORD_KEY | <uint64_t>missed.ids[0] << ID_SHIFT
                  | <uint64_t>missed.ids[1] << SECOND_ID_SHIFT)
         c.values[missed.segment] = value
         if missed.n_bytes <= t.longest_short:
-            remember(c, &missed.key, value)
+            remember(c, missed, value)
         missed.n_ids = 0
 
 
 cdef uint32_t add_to_merging(const Tables* t, Context* c, Missed* missed) noexcept nogil:
     """Which of the pieces that are merged together a segment is, or NO_ID if it is too long. One
     that occurs again before its ids are known is merged once."""
-    cdef uint8_t* place = &c.waiting[missed.key.hash >> (64 - WAITING_BITS)]
+    cdef uint8_t* place = &c.waiting[key_hash_of(missed) >> (64 - WAITING_BITS)]
     cdef const Lanes* lanes
     if place[0]:
         lanes = &c.merging.pieces[place[0] - 1]
         if lanes.n_bytes == missed.n_bytes and memcmp(
                 lanes.piece, missed.bytes, missed.n_bytes) == 0:
-            missed.spellings = NULL         # the first one's is enough
+            missed.place = NOWHERE          # the first one's is enough
             return place[0] - 1
     if not begin_merging(t, &c.merging, missed.bytes, missed.n_bytes):
         return NO_ID
@@ -453,17 +480,20 @@ cdef uint32_t add_to_merging(const Tables* t, Context* c, Missed* missed) noexce
 cdef inline void take_ids(const Tables* t, Context* c, Missed* missed, size_t first) noexcept nogil:
     """The ids of a missed segment are those from `first` on in `c.more_ids`: few move to it."""
     cdef Sink* sink = &c.more_ids
-    missed.n_ids = <uint32_t>(sink.n_ids - first)
-    if missed.n_ids <= SPELLED_IDS:
-        memcpy(missed.ids, sink.ids + first, missed.n_ids * sizeof(uint32_t))
+    cdef size_t n_ids = sink.n_ids - first
+    if n_ids <= SPELLED_IDS:
+        missed.n_ids = <uint8_t>n_ids
+        memcpy(missed.ids, sink.ids + first, n_ids * sizeof(uint32_t))
         sink.n_ids = first
     else:
-        missed.first_id = first
+        missed.n_ids = MORE_IDS
+        missed.ids[0] = <uint32_t>first
+        missed.ids[1] = <uint32_t>n_ids
     settle(t, c, missed, True)
 
 
-cdef Status merge_missed(
-    const Tables* t, Context* c, const uint32_t* unknown, size_t n_unknown,
+cdef Status merge_together(
+    const Tables* t, Context* c, const uint8_t* unknown, size_t n_unknown,
 ) noexcept nogil:
     """Find the ids of these missed segments, which nothing knows. Of those that `c.merging` has,
     the first of `ids` says where."""
@@ -501,83 +531,92 @@ cdef Status merge_missed(
     return OK
 
 
-cdef Status resolve(
-    const Tables* t, Context* c, size_t n_short, size_t n_open,
-) noexcept nogil:
-    """Find the ids of the missed segments, which are in `c.short_ones` and in `c.open`."""
+cdef Status merge_unknown(const Tables* t, Context* c, size_t n_unknown) noexcept nogil:
+    """Find the ids of all missed segments in `c.unknown`."""
+    cdef Missed* missed
     cdef Status status
+    cdef size_t i
+    cdef size_t first = 0
+    for i in range(n_unknown):
+        missed = &c.missed[c.unknown[i]]
+        missed.ids[0] = (
+            add_to_merging(t, c, missed) if missed.n_bytes <= MERGED_BYTES else NO_ID)
+        if i + 1 == n_unknown or is_full(&c.merging):
+            status = merge_together(t, c, c.unknown + first, i + 1 - first)
+            if status != OK:
+                return status
+            first = i + 1
+    return OK
+
+
+cdef size_t search(
+    const Tables* t, Context* c, const Text* text, size_t first, size_t stop, size_t n_unknown,
+) noexcept nogil:
+    """Find the ids of missed segments first ... stop in the vocabulary or among the spellings.
+    Those that are in neither go on the list `c.unknown`, which has so many; returns how many then."""
+    cdef const uint8_t* text_end = text.bytes + text.n_bytes
     cdef Missed* missed
     cdef size_t n_elsewhere = 0
     cdef size_t n_new = 0
-    cdef size_t n_unknown = 0
-    cdef uint64_t value
+    cdef size_t n_short, n_open, i
+    cdef uint64_t value, hash
     cdef uint32_t token
-    cdef size_t i
-    cdef size_t n_missed = n_short + n_open
-    if n_missed <= FEW_MISSED:
-        for i in range(n_missed):
+    describe_missed(t, c, text, first, stop, &n_short, &n_open)
+    if stop - first <= FEW_MISSED:
+        for i in range(first, stop):
             ask_for_spellings(t, c, &c.missed[i])
     for i in range(n_short):
         missed = &c.missed[c.short_ones[i]]
-        missed.place = place_of_short(t, &missed.key)
+        missed.place = place_of_short(t, key_hash_of(missed))
         prefetch(t.short_records + 2 * <size_t>missed.place)
     for i in range(n_short):
         missed = &c.missed[c.short_ones[i]]
         missed.n_ids = 0
-        value = find_record(t, &missed.key, missed.place)
+        value = find_record(t, missed.word_0, missed.word_1, missed.place)
         c.values[missed.segment] = value
-        remember(c, &missed.key, value)
+        remember(c, missed, value)
         c.open[n_open] = c.short_ones[i]
         n_open += value == 0
-    if n_missed > FEW_MISSED:
-        for i in range(n_open):
-            ask_for_spellings(t, c, &c.missed[c.open[i]])
+    for i in range(n_open):
+        ask_for_spellings(t, c, &c.missed[c.open[i]])
     for i in range(n_open):
         missed = &c.missed[c.open[i]]
-        if missed.spellings:
-            prefetch_tokens(t, missed)
-            if not missed.found and not has_room(missed.spellings, 2):
-                missed.spellings = second_place(c, missed.hash)
-                prefetch(missed.spellings)
+        if missed.place != NOWHERE:
+            prefetch_tokens(t, c, missed)
+            if not missed.found and not has_room(c.spellings + missed.place, 2):
+                missed.place = second_place(c, missed.spelling)
+                prefetch(c.spellings + missed.place)
                 c.elsewhere[n_elsewhere] = c.open[i]
                 n_elsewhere += 1
     for i in range(n_elsewhere):
-        prefetch_tokens(t, &c.missed[c.elsewhere[i]])
+        prefetch_tokens(t, c, &c.missed[c.elsewhere[i]])
     # Lists are read ahead of where they are written.
     for i in range(n_open):
         missed = &c.missed[c.open[i]]
         if missed.n_bytes > max(<size_t>LONG_SEGMENT, t.longest):
-            missed.n_ids = NO_ID
+            missed.n_ids = STRAIGHT_TO_SINK
             continue
-        if missed.spellings and read_spelling(t, c, missed):
+        if missed.place != NOWHERE and read_spelling(t, c, text_end, missed):
             settle(t, c, missed, False)
             continue
-        if t.longest_short < missed.n_bytes <= t.longest:
-            missed.key.hash = hash_of_long(missed.bytes, missed.n_bytes)
-            missed.place = place_of_long(t, missed.key.hash)
-            prefetch(t.long_records + missed.place)
         c.open[n_new] = c.open[i]
         n_new += 1
+        if t.longest_short < missed.n_bytes <= t.longest:
+            hash = hash_of_long(missed.bytes, missed.n_bytes)
+            prefetch(t.long_records + place_of_long(t, hash))
     for i in range(n_new):
         missed = &c.missed[c.open[i]]
-        token = NO_ID
         if t.longest_short < missed.n_bytes <= t.longest:
-            token = find_long(t, missed.bytes, missed.n_bytes, missed.key.hash, missed.place)
-        if token != NO_ID:
-            missed.ids[0] = token
-            missed.n_ids = 1
-            settle(t, c, missed, True)
-            continue
-        missed.ids[0] = (
-            add_to_merging(t, c, missed) if missed.n_bytes <= MERGED_BYTES else NO_ID)
-        c.open[n_unknown] = c.open[i]
+            hash = hash_of_long(missed.bytes, missed.n_bytes)
+            token = find_long(t, missed.bytes, missed.n_bytes, hash, place_of_long(t, hash))
+            if token != NO_ID:
+                missed.ids[0] = token
+                missed.n_ids = 1
+                settle(t, c, missed, True)
+                continue
+        c.unknown[n_unknown] = c.open[i]
         n_unknown += 1
-        if is_full(&c.merging):
-            status = merge_missed(t, c, c.open, n_unknown)
-            if status != OK:
-                return status
-            n_unknown = 0
-    return merge_missed(t, c, c.open, n_unknown) if n_unknown else OK
+    return n_unknown
 
 
 cdef Status emit(
@@ -603,12 +642,13 @@ cdef Status emit(
         if missed.n_ids <= SPELLED_IDS:
             memcpy(out, missed.ids, SPELLED_IDS * sizeof(uint32_t))
             out += missed.n_ids
-        elif missed.n_ids != NO_ID:
-            memcpy(out, c.more_ids.ids + missed.first_id, missed.n_ids * sizeof(uint32_t))
-            out += missed.n_ids
+        elif missed.n_ids == MORE_IDS:
+            memcpy(out, c.more_ids.ids + missed.ids[0], missed.ids[1] * sizeof(uint32_t))
+            out += missed.ids[1]
         else:
             sink.n_ids = out - sink.ids
-            status = merge_piece(t, &c.merging, missed.bytes, missed.n_bytes, sink)
+            status = merge_piece(
+                t, &c.merging, missed.bytes, c.borders[k] - c.borders[k - 1], sink)
             if status == OK:
                 status = reserve(sink, 2 * (stop - k) + SPELLED_IDS * (n_missed - i)
                                  + c.more_ids.n_ids + SLACK)

@@ -2,6 +2,9 @@
  * processor's own instructions (_simd.h has them). */
 #pragma once
 #include "_memory.h"
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
 
 /* --- what a segment of text is looked up by --- */
 
@@ -28,11 +31,15 @@ typedef struct {
 
 enum { KEY_BYTES = 16 };        /* read of each segment, whatever its length */
 
+static inline uint64_t hash_of_key(uint64_t word_0, uint64_t word_1) {
+    return word_0 * MULTIPLIER_1 + word_1 * MULTIPLIER_2;
+}
+
 static inline void make_key_of(uint64_t low, uint64_t high, size_t n_bytes, Key *key) {
     const uint64_t *mask = KEY_MASKS[n_bytes < 15 ? n_bytes : 15];
     key->word_0 = low & mask[0];
     key->word_1 = (high & mask[1]) | mask[2];
-    key->hash = key->word_0 * MULTIPLIER_1 + key->word_1 * MULTIPLIER_2;
+    key->hash = hash_of_key(key->word_0, key->word_1);
 }
 
 static inline void make_key(const uint8_t *bytes, size_t n_bytes, Key *key) {
@@ -65,10 +72,15 @@ static inline void make_careful_key(const uint8_t *text, size_t n_text, size_t a
 /* Whether two byte strings of n < 16 bytes are equal; 16 bytes of both may be read. No branch depends
  * on the length, which is hard to guess. */
 static inline int are_equal(const uint8_t *a, const uint8_t *b, size_t n) {
+#if defined(__SSE2__)
+    __m128i same = _mm_cmpeq_epi8(_mm_loadu_si128((const __m128i *)a), _mm_loadu_si128((const __m128i *)b));
+    return (~(uint32_t)_mm_movemask_epi8(same) & ((1u << n) - 1)) == 0;
+#else
     const uint64_t *mask = KEY_MASKS[n];
     uint64_t low = (load_u64(a) ^ load_u64(b)) & mask[0];
     uint64_t high = (load_u64(a + 8) ^ load_u64(b + 8)) & mask[1];
     return (low | high) == 0;
+#endif
 }
 
 /* The same for 16 <= n <= 32, of which no more is read: the first 16 and the last. */
