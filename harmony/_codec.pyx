@@ -631,7 +631,7 @@ cdef object ids_of(Codec codec, text, specials, piece_ends, bytes unless, bint a
 
 cdef int encode_source(Codec codec, const Text* source, Sink* sink) except -1:
     """Append the ids of a text."""
-    cdef Context* context = codec.contexts.take()
+    cdef Context* context = codec.contexts.take(source.n_bytes)
     cdef Status status
     if source.n_bytes > RELEASE_LOCK_ABOVE:
         with nogil:
@@ -1081,7 +1081,7 @@ cdef Py_ssize_t encode_texts(
         sink.forgotten = offsets[row]
     while has_surrogates:
         has_surrogates = False
-        context = codec.contexts.take()
+        context = codec.contexts.take(n_bytes)
         with nogil:
             while row < texts.n_texts and status == OK:
                 text = &texts.rows[row]

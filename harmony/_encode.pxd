@@ -28,7 +28,7 @@ cdef class Contexts:
     cdef Context* unused
     cdef int n_unused
 
-    cdef Context* take(self) except NULL
+    cdef Context* take(self, Py_ssize_t n_bytes) except NULL
     cdef void give_back(self, Context* context) noexcept
 
 

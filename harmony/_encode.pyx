@@ -57,7 +57,7 @@ cdef extern from "_spellings.h" nogil:
 cdef extern from "_memory.h" nogil:
     uint64_t load_u64(const uint8_t* bytes) noexcept
     void prefetch(const void* address) noexcept
-    void provide_memory(void* memory, size_t n_bytes) noexcept
+    void* provide_zeros(size_t n_bytes) noexcept
     int lowest_bit(uint64_t bits) noexcept
     void check_index(size_t index, size_t length, const char* what) noexcept
     void count_steps(size_t n) noexcept
@@ -71,7 +71,7 @@ cdef enum:
     # take longer than all the rest.
     FEW_MISSED = 16
     RECORD_BITS = 15                # 32,768 records of 16 bytes
-    SPELLING_PLACES = 20800         # of eight words of 8 bytes; both caches take 1.9 MB
+    SPELLING_PLACES = 21000         # of eight words of 8 bytes; both caches take 1.9 MB
     SPELLED_BYTES = 128             # of the longest segment that is kept as a spelling
     WORD_IDS = 3                    # in a word of a spelling
     SPELLED_IDS = 2 * WORD_IDS
@@ -108,9 +108,10 @@ cdef struct Missed:
 
 
 cdef struct Context:
+    Missed missed[MISSED_AT_ONCE]   # first: they begin with a line of the processor's caches
+    # Behind the context, in the same memory:
+    Spellings* spellings            # n_places of them, each in one line, too
     Record* records
-    Spellings* spellings            # n_places of them, each in one line of the processor's caches
-    void* spellings_memory
     uint8_t* used                   # of each place, the words in use: see `word_to_go`
     int record_shift
     uint64_t n_places
@@ -119,7 +120,6 @@ cdef struct Context:
     Keys keys
     uint64_t values[SEGMENTS_AT_ONCE + SLACK]
     uint32_t missed_segments[MISSED_AT_ONCE + SLACK]
-    Missed missed[MISSED_AT_ONCE]
     uint8_t short_ones[MISSED_AT_ONCE]      # numbers of missed segments that may be short tokens
     uint8_t open[MISSED_AT_ONCE]            # and of those that are none
     uint8_t elsewhere[MISSED_AT_ONCE]       # and of those whose spelling may be in the other place
@@ -128,7 +128,9 @@ cdef struct Context:
     uint8_t waiting[1 << WAITING_BITS]      # by the hash of a segment: piece of `merging`, plus one
     Sink more_ids                   # of missed segments of more than SPELLED_IDS
     bint remembers                  # the caches are written to
-    Py_ssize_t n_bytes              # of text so far; not counted any more above PROVIDED_ABOVE
+    void* memory                    # that all of this lies in
+    bint is_provided                # all of it
+    Py_ssize_t n_bytes              # of text so far
     Context* next                   # in the list of those not in use
     unsigned int generation
 
@@ -692,14 +694,6 @@ cdef Status encode_stretch(
     return OK
 
 
-cdef void expect_bytes(Context* c, Py_ssize_t n_bytes) noexcept nogil:
-    """Have the memory of both caches provided before so many bytes are encoded, if that pays."""
-    c.n_bytes += n_bytes
-    if c.n_bytes > PROVIDED_ABOVE:
-        provide_memory(c.records, sizeof(Record) << (64 - c.record_shift))
-        provide_memory(c.spellings, c.n_places * sizeof(Spellings))
-
-
 cdef Status encode_text(
     const Tables* t, Context* context, const Text* text, Sink* sink,
 ) noexcept nogil:
@@ -707,8 +701,6 @@ cdef Status encode_text(
     cdef Py_ssize_t next_given = 0
     cdef Py_ssize_t k
     cdef Status status
-    if context.n_bytes <= PROVIDED_ABOVE:
-        expect_bytes(context, text.n_bytes)
     for k in range(text.n_specials):
         status = encode_stretch(
             t, context, text, at, text.specials[k].start, &next_given, sink)
@@ -732,31 +724,40 @@ cdef unsigned int generation = 0
 cdef int most_unused = os.cpu_count() or 1
 
 
-cdef Context* new_context() noexcept:
-    """A context with empty caches, or NULL."""
-    cdef Context* c = <Context*>calloc(1, sizeof(Context))
-    if not c:
+cdef size_t memory_of_context(size_t places, int bits) noexcept nogil:
+    return (sizeof(Context) + 2 * LINE_BYTES + places * sizeof(Spellings)
+            + (sizeof(Record) << bits) + places)
+
+
+cdef inline uintptr_t next_line(uintptr_t address) noexcept nogil:
+    return (address + LINE_BYTES - 1) & -<uintptr_t>LINE_BYTES
+
+
+cdef Context* new_context(bint provided) noexcept nogil:
+    """A context with empty caches, or NULL. `provided`: with all of its memory, at once."""
+    cdef Context* c
+    cdef int bits = record_bits
+    cdef size_t places = n_places
+    cdef size_t n_bytes = memory_of_context(places, bits)
+    cdef void* memory = provide_zeros(n_bytes) if provided else calloc(n_bytes, 1)
+    if not memory:
         return NULL
-    c.records = <Record*>calloc(<size_t>1 << record_bits, sizeof(Record))
-    c.spellings_memory = calloc(n_places + 1, sizeof(Spellings))
-    c.used = <uint8_t*>calloc(n_places, 1)
-    if not c.records or not c.spellings_memory or not c.used:
-        delete_context(c)
-        return NULL
-    c.spellings = <Spellings*>((<uintptr_t>c.spellings_memory + LINE_BYTES - 1) & -LINE_BYTES)
-    c.record_shift = 64 - record_bits
-    c.n_places = n_places
+    c = <Context*>next_line(<uintptr_t>memory)
+    c.memory = memory
+    c.is_provided = provided
+    c.spellings = <Spellings*>next_line(<uintptr_t>(c + 1))
+    c.records = <Record*>(c.spellings + places)
+    c.used = <uint8_t*>(c.records + (<size_t>1 << bits))
+    c.record_shift = 64 - bits
+    c.n_places = places
     c.remembers = remembers
     c.generation = generation
     return c
 
 
 cdef void delete_context(Context* c) noexcept:
-    free(c.records)
-    free(c.spellings_memory)
-    free(c.used)
     free(c.more_ids.ids)
-    free(c)
+    free(c.memory)
 
 
 @cython.final
@@ -770,19 +771,28 @@ cdef class Contexts:
             self.unused = c.next
             delete_context(c)
 
-    cdef Context* take(self) except NULL:
-        """A context for one call. The caller holds the interpreter lock and gives it back."""
+    cdef Context* take(self, Py_ssize_t n_bytes) except NULL:
+        """A context for one call on about so many bytes of text. The caller holds the interpreter
+        lock and gives it back."""
         cdef Context* c = self.unused
         if c:
             self.unused = c.next
             self.n_unused -= 1
-            if c.generation == generation:
+            c.n_bytes += n_bytes
+            if c.generation == generation and (c.is_provided or c.n_bytes <= PROVIDED_ABOVE):
                 c.more_ids.next_look = 0
                 return c
+            # What little it has seen may be forgotten.
+            n_bytes = c.n_bytes
             delete_context(c)
-        c = new_context()
+        if n_bytes > PROVIDED_ABOVE:
+            with nogil:
+                c = new_context(True)
+        else:
+            c = new_context(False)
         if not c:
             raise MemoryError()
+        c.n_bytes = n_bytes
         return c
 
     cdef void give_back(self, Context* c) noexcept:
@@ -796,8 +806,7 @@ cdef class Contexts:
 
 def context_bytes():
     """Memory that the caches and the scratch of one call may take, in bytes."""
-    return (sizeof(Context) + (sizeof(Record) << record_bits)
-            + (n_places + 1) * sizeof(Spellings) + n_places)
+    return memory_of_context(n_places, record_bits)
 
 
 CACHES = {"": (RECORD_BITS, SPELLING_PLACES, True), "tiny": (1, 1, True), "off": (1, 1, False)}

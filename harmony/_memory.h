@@ -108,6 +108,16 @@ static inline void want_huge_pages(void *memory, size_t n_bytes) {
     advise(memory, n_bytes, HUGE_PAGE);
 }
 
+/* Zeros that are about to be written to all over, in huge pages if the system has them; NULL: no memory. */
+static inline void *provide_zeros(size_t n_bytes) {
+    void *memory = allocate_for_huge_pages(n_bytes);
+    if (!memory) return NULL;
+    n_bytes += -n_bytes % HUGE_PAGE_BYTES;      /* of a part of one, none would be made */
+    want_huge_pages(memory, n_bytes);
+    provide_memory(memory, n_bytes);
+    return memset(memory, 0, n_bytes);
+}
+
 /* Ask for the cache line at `address`, which is needed soon. Any address may be asked for. */
 static inline void prefetch(const void *address) {
     /* Not the built-in function: compilers take whatever does nothing else for something that does
