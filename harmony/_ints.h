@@ -1,6 +1,7 @@
 /* Token ids as Python ints. Making an int costs more than finding the id it stands for, so that
  * each id below SHARED_INTS has one int object, which all lists share. They lie in the order in
- * which they were first needed: what is often needed lies close together, in few cache lines. */
+ * which they were first needed: what is often needed lies close together, in few cache lines. The
+ * first few lists of a process have ints of their own, as it may be that no more are made. */
 #pragma once
 #include <Python.h>
 #include <stdint.h>
@@ -12,7 +13,8 @@
 enum {
     SHARED_INTS = 1 << 18,
     INT_BYTES = 32,
-    INTS_AHEAD = 1024           /* a power of two that divides SHARED_INTS */
+    /* So many ids are made ints of their own before there are shared ones. */
+    UNSHARED_INTS = 1024
 };
 
 /* CPython 3.12 and 3.13 count no references to immortal objects: a list of them is made and freed
@@ -23,11 +25,12 @@ enum {
 #define INTS_ARE_IMMORTAL 0
 #endif
 
-/* Only what is written to takes memory. */
-static _Alignas(INT_BYTES) char shared_ints[SHARED_INTS * INT_BYTES];
+/* In one memory: of each id, where its int is, in bytes from the first one, and HAS_INT, or 0: it has none
+ * yet; and the ints. NULL: too few have been needed so far. */
+static uint32_t *int_places;
+static char *shared_ints;
 static uint32_t n_ints;
-/* Of each id, where its int is, in bytes from the first one, and HAS_INT; 0: it has none yet. */
-static uint32_t int_places[SHARED_INTS];
+static Py_ssize_t n_unshared;
 #define HAS_INT 0x80000000u
 
 static inline PyObject *int_at(uint32_t place) {
@@ -62,7 +65,29 @@ static int copy_int(void *copy, long value) {
 /* Before any other use of this; -1 with an exception set if memory is short. */
 static int prepare_ints(void) {
     _Static_assert(sizeof(PyLongObject) <= INT_BYTES, "an int of one digit fits its place");
-    if (copy_int(model_int, SHARED_INTS) || copy_int(shared_ints, 0)) return -1;
+    return copy_int(model_int, SHARED_INTS);
+}
+
+/* -1 with an exception set if memory is short. */
+static int make_shared_ints(void) {
+    /* Zeros that take no memory before they are written to, then a huge page at a time if there are any. */
+    size_t n_bytes = SHARED_INTS * (sizeof(uint32_t) + INT_BYTES);
+    char *memory = calloc(n_bytes + HUGE_PAGE_BYTES, 1);
+    char *places, *ints;
+    if (!memory) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    places = memory + (-(uintptr_t)memory) % HUGE_PAGE_BYTES;
+    ints = places + SHARED_INTS * sizeof(uint32_t);
+    want_huge_pages(places, n_bytes);
+    provide_memory(places, HUGE_PAGE_BYTES);
+    if (copy_int(ints, 0)) {
+        free(memory);
+        return -1;
+    }
+    int_places = (uint32_t *)places;
+    shared_ints = ints;
     int_places[0] = HAS_INT;
     n_ints = 1;
     return 0;
@@ -72,7 +97,6 @@ static int prepare_ints(void) {
 static void add_int(uint32_t token) {
     uint32_t place = HAS_INT | n_ints * INT_BYTES;
     PyObject *value = int_at(place);
-    if (n_ints % INTS_AHEAD == 0) provide_memory(value, INTS_AHEAD * INT_BYTES);
     memcpy(value, model_int, INT_BYTES);
     *digit_of(value) = token;
     int_places[token] = place;
@@ -84,11 +108,15 @@ enum { INTS_AT_ONCE = 256 };
 /* New references to the ints of `n` ids; -1 with an exception set, and NULL in the place of those that are
  * missing, if there were NULLs before. */
 static int fill_with_ints(PyObject **items, const uint32_t *ids, Py_ssize_t n) {
-    static int are_places_provided = 0;
-    /* They are read before they are written to: of each page, two faults instead of none. */
-    if (n > INTS_AT_ONCE && !are_places_provided) {
-        provide_memory(int_places, sizeof int_places);
-        are_places_provided = 1;
+    if (!shared_ints) {
+        n_unshared += n;
+        if (n_unshared <= UNSHARED_INTS) {
+            for (Py_ssize_t k = 0; k < n; k++) {
+                if (!(items[k] = PyLong_FromUnsignedLong(ids[k]))) return -1;
+            }
+            return 0;
+        }
+        if (make_shared_ints()) return -1;
     }
     for (Py_ssize_t i = 0; i < n; i += INTS_AT_ONCE) {
         Py_ssize_t stop = n - i < INTS_AT_ONCE ? n : i + INTS_AT_ONCE;

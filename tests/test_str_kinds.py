@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from processes import run
 from scale import scaled
 from ways import WAYS, working
 
@@ -78,6 +79,22 @@ def test_ints_are_ints(tokenizer):
         del ids
     zero = tokenizer.encode("!")
     assert zero == [0] and not zero[0] and zero[0] - 1 == -1 and sys.getsizeof(zero[0])
+
+
+def test_the_first_lists_of_a_process_and_later_ones():
+    """The first ones have ints of their own, later ones share them: all are the same numbers."""
+    program = """
+import harmony
+tokenizer = harmony.get_tokenizer("o200k_harmony")
+texts = ["!", "a!", " ".join(map(str, range(2_000))), "!", "a!", "".join(map(chr, range(1, 9_000)))]
+kept = [tokenizer.encode_ordinary(text) for text in texts]
+for text, ids in zip(texts, kept):
+    assert ids == tokenizer.encode_to_numpy(text).tolist() == tokenizer.encode_ordinary(text)
+    assert [each + 1 for each in ids] == (tokenizer.encode_to_numpy(text) + 1).tolist()
+last, again = kept[-1], tokenizer.encode_ordinary(texts[-1])
+print(sum(a is b for a, b in zip(last, again)) == len(last) > 5_000)
+"""
+    assert run(program).split() == ["True"]
 
 
 def test_decoding_takes_every_kind_of_int(tokenizer):
