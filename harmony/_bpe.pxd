@@ -27,8 +27,8 @@ cdef enum:
     SHORT_STEP = 28
     FEW_WINDOWS = 4
     # Pieces that are merged together, and ranks that are looked up together before that.
-    MERGED_AT_ONCE = 128
-    WANTED_AT_ONCE = 1024
+    MERGED_AT_ONCE = 64
+    WANTED_AT_ONCE = 512
 
 
 cdef enum Status:

@@ -71,11 +71,10 @@ cdef enum:
     # take longer than all the rest.
     FEW_MISSED = 16
     RECORD_BITS = 15                # 32,768 records of 16 bytes
-    SPELLING_PLACES = 21000         # of eight words of 8 bytes; both caches take 1.9 MB
+    SPELLING_PLACES = 21560         # of eight words of 8 bytes; both caches take 1.9 MB
     SPELLED_BYTES = 128             # of the longest segment that is kept as a spelling
     WORD_IDS = 3                    # in a word of a spelling
-    SPELLED_IDS = 2 * WORD_IDS
-    WORD_ID_BITS = WORD_IDS * RECORD_ID_BITS
+    SPELLED_IDS = WORD_IDS * SPELLINGS_AT_PLACE
     # Instead of a place of spellings: there is none.
     NOWHERE = 0xFFFFFFFF
     # log2 of the places to look whether a segment is already being merged.
@@ -83,8 +82,9 @@ cdef enum:
     # Segments of more bytes, that are no token, go straight to the sink: their ids would be in
     # memory twice.
     LONG_SEGMENT = 512
-    # Instead of the number of a missed segment's ids: more than SPELLED_IDS, or yet to come.
-    MORE_IDS = SPELLED_IDS + 1
+    KEPT_IDS = 6                    # of a missed segment, beside it
+    # Instead of the number of a missed segment's ids: more than these, or yet to come.
+    MORE_IDS = KEPT_IDS + 1
     STRAIGHT_TO_SINK = MORE_IDS + 1
     # So many bytes of text need most pages of the caches.
     PROVIDED_ABOVE = 1 << 12
@@ -104,7 +104,7 @@ cdef struct Missed:
     uint16_t segment
     uint8_t found                   # words of spellings with its tag, a bit each
     uint8_t n_ids                   # of those in `ids`; 0: they are in the segment's value
-    uint32_t ids[SPELLED_IDS]       # of MORE_IDS: where they begin in `more_ids`, and how many
+    uint32_t ids[KEPT_IDS]          # of MORE_IDS: where they begin in `more_ids`, and how many
 
 
 cdef struct Context:
@@ -126,7 +126,7 @@ cdef struct Context:
     uint8_t unknown[MISSED_AT_ONCE]         # and of those that are to be merged
     Merging merging
     uint8_t waiting[1 << WAITING_BITS]      # by the hash of a segment: piece of `merging`, plus one
-    Sink more_ids                   # of missed segments of more than SPELLED_IDS
+    Sink more_ids                   # of missed segments of more than KEPT_IDS
     bint remembers                  # the caches are written to
     void* memory                    # that all of this lies in
     bint is_provided                # all of it
@@ -241,6 +241,7 @@ cdef Status encode_segments(
     while stop < n_segments:
         start = stop
         n_missed = n_searched = n_unknown = 0
+        c.more_ids.n_ids = 0
         while stop < n_segments and n_missed + LOOKED_UP_AT_ONCE <= MISSED_AT_ONCE:
             next_stop = min(stop + LOOKED_UP_AT_ONCE, n_segments)
             n_missed += look_up(c, text, stop, next_stop, c.missed_segments + n_missed)
@@ -249,7 +250,6 @@ cdef Status encode_segments(
                 n_unknown = search(t, c, text, n_searched, n_missed, n_unknown)
                 n_searched = n_missed
         n_unknown = search(t, c, text, n_searched, n_missed, n_unknown)
-        c.more_ids.n_ids = 0
         status = merge_unknown(t, c, n_unknown)
         if status == OK:
             status = emit(t, c, n_missed, start, stop, sink)
@@ -303,65 +303,87 @@ cdef inline bint read_word(const Tables* t, Missed* missed, uint64_t word) noexc
     return not (differs | (done != missed.n_bytes))
 
 
-cdef bint read_words(
-    const Tables* t, const uint8_t* text_end, Missed* missed, uint64_t word, uint64_t more,
-) noexcept nogil:
-    """The same for up to six tokens of any length, three of them in each word."""
-    cdef size_t done = 0
-    cdef size_t length
-    cdef uint32_t n_ids = 0
-    cdef uint32_t token
-    while n_ids < SPELLED_IDS:
-        token = word & NO_RECORD_ID
-        if token == NO_RECORD_ID:
-            break
-        length = match(t, token, missed.bytes + done, missed.n_bytes - done, text_end)
-        if length == 0:
-            return False
-        missed.ids[n_ids] = token
-        n_ids += 1
-        done += length
-        word = more if n_ids == WORD_IDS else word >> RECORD_ID_BITS
-    missed.n_ids = <uint8_t>n_ids if done == missed.n_bytes else 0
-    return missed.n_ids != 0
-
-
 cdef inline void mark_used(
-    Context* c, uint32_t place, uint32_t i, uint32_t n_words,
+    Context* c, uint32_t place, uint32_t i, uint32_t n_words, uint32_t n_ids,
 ) noexcept nogil:
-    """A spelling of so many words, which begins with word i, was written or found."""
-    c.used[place] |= <uint8_t>(((1 << n_words) - 1) << i)
+    """A spelling of so many words, which begins with word i, was written or found. One of one id
+    is never in use: it takes least to find that again."""
+    c.used[place] |= <uint8_t>(((1 << n_words) - 1) * (n_ids > 1) << i)
 
 
-cdef inline uint32_t words_of(uint32_t n_ids) noexcept nogil:
-    """How many words a spelling of so many ids takes."""
-    return 1 + (n_ids > WORD_IDS)
+cdef bint keep_ids(Context* c, Missed* missed, const uint32_t* ids, size_t n_ids) noexcept nogil:
+    """Have a missed segment have these ids, or return False: there is no memory."""
+    cdef Sink* sink = &c.more_ids
+    if n_ids <= KEPT_IDS:
+        missed.n_ids = <uint8_t>n_ids
+        memcpy(missed.ids, ids, n_ids * sizeof(uint32_t))
+        return True
+    if reserve(sink, n_ids) != OK:
+        return False
+    memcpy(sink.ids + sink.n_ids, ids, n_ids * sizeof(uint32_t))
+    missed.n_ids = MORE_IDS
+    missed.ids[0] = <uint32_t>sink.n_ids
+    missed.ids[1] = <uint32_t>n_ids
+    sink.n_ids += n_ids
+    return True
+
+
+cdef bint read_words(
+    const Tables* t, Context* c, const uint8_t* text_end, Missed* missed, int first,
+) noexcept nogil:
+    """The same for any number of tokens of any length, three of them in each word from this one
+    on."""
+    cdef const uint64_t* words = c.spellings[missed.place].words
+    cdef uint32_t ids[SPELLED_IDS]
+    cdef uint32_t n_ids = 0
+    cdef size_t done = 0
+    cdef int i = first
+    cdef size_t length
+    cdef uint64_t word
+    cdef uint32_t token
+    cdef int _k
+    while True:
+        word = ~words[i]
+        for _k in range(WORD_IDS):
+            token = word & NO_RECORD_ID
+            if token == NO_RECORD_ID:
+                break
+            length = match(t, token, missed.bytes + done, missed.n_bytes - done, text_end)
+            if length == 0:
+                return False
+            ids[n_ids] = token
+            n_ids += 1
+            done += length
+            word >>= RECORD_ID_BITS
+        if not ~words[i] >> 32 & CONTINUES:
+            break
+        i += 1
+        check_index(i, SPELLINGS_AT_PLACE, "a place of spellings")
+        if ~words[i] >> 32 & TAG != TAG:
+            return False                # the rest of it is gone
+    if done != missed.n_bytes or not keep_ids(c, missed, ids, n_ids):
+        return False
+    mark_used(c, missed.place, first, i - first + 1, n_ids)
+    return True
 
 
 cdef inline bint read_spelling(
     const Tables* t, Context* c, const uint8_t* text_end, Missed* missed,
 ) noexcept nogil:
     """Whether the cache has the ids of this segment; they are then in `missed`."""
-    cdef const uint64_t* words = c.spellings[missed.place].words
     cdef uint32_t found = missed.found
-    cdef bint is_own
-    cdef uint64_t word, more
+    cdef uint64_t word
     cdef int i
     while found:
         i = lowest_bit(found)
         found &= found - 1
-        word = ~words[i]
-        more = ~<uint64_t>0
-        is_own = False
-        if word >> 32 & CONTINUES:
-            check_index(i + 1, SPELLINGS_AT_PLACE, "a place of spellings")
-            more = ~words[i + 1]
-            if more >> 32 & TAG != TAG:
-                continue            # the rest of it is gone
-        elif text_end - missed.bytes >= <Py_ssize_t>missed.n_bytes + TOKEN_BYTES:
-            is_own = read_word(t, missed, word)
-        if is_own or read_words(t, text_end, missed, word, more):
-            mark_used(c, missed.place, i, words_of(missed.n_ids))
+        word = ~c.spellings[missed.place].words[i]
+        if not word >> 32 & CONTINUES and (
+                text_end - missed.bytes >= <Py_ssize_t>missed.n_bytes + TOKEN_BYTES):
+            if read_word(t, missed, word):
+                mark_used(c, missed.place, i, 1, missed.n_ids)
+                return True
+        if read_words(t, c, text_end, missed, i):
             return True
     return False
 
@@ -386,7 +408,10 @@ cdef inline uint32_t unused(
 ) noexcept nogil:
     """Where in a place so many words in a row are not in use, a bit for each."""
     cdef uint32_t words = ~<uint32_t>c.used[place] & ((1 << SPELLINGS_AT_PLACE) - 1)
-    return words & words >> 1 if n_words == 2 else words
+    while n_words > 1:
+        words &= words >> 1
+        n_words -= 1
+    return words
 
 
 cdef inline uint32_t word_to_go(
@@ -405,36 +430,45 @@ cdef inline uint32_t word_to_go(
     return lowest_bit(words)
 
 
-cdef inline void write_spelling(Context* c, const Missed* missed) noexcept nogil:
+cdef inline void write_spelling(
+    Context* c, const Missed* missed, const uint32_t* ids, size_t n_ids,
+) noexcept nogil:
     """Keep the ids of a segment where there is room, or else in the place of any others."""
     cdef uint64_t hash = hash_of(missed)
     cdef uint32_t place = first_place(c, hash)
     cdef uint32_t second = second_place(c, <uint32_t>hash)
-    cdef Spellings* spellings = c.spellings + place
     cdef uint64_t tag = hash & TAG
-    cdef uint64_t new[2]
-    cdef uint32_t n_words = words_of(missed.n_ids)
-    cdef size_t i
-    new[0] = new[1] = (<uint64_t>1 << WORD_ID_BITS) - 1
-    for i in range(missed.n_ids):
-        new[i // WORD_IDS] ^= (
-            <uint64_t>(missed.ids[i] ^ NO_RECORD_ID) << RECORD_ID_BITS * (i % WORD_IDS))
-    if n_words == 2:
-        tag |= CONTINUES
-    # Where the first place has its tag, nobody looks at the second.
-    if not has_room(spellings, n_words) and not find_words(spellings, <uint32_t>hash, TAG):
-        if has_room(c.spellings + second, n_words) or (
+    cdef uint32_t n_words = <uint32_t>((n_ids + WORD_IDS - 1) // WORD_IDS)
+    cdef uint64_t* words
+    cdef uint64_t word
+    cdef size_t k
+    cdef uint32_t i
+    # Where the first place has its tag, or room for two words, nobody looks at the second.
+    words = c.spellings[place].words
+    if n_words <= 2 and not has_room(&c.spellings[place], n_words) and not find_words(
+            &c.spellings[place], <uint32_t>hash, TAG):
+        if has_room(&c.spellings[second], n_words) or (
                 not unused(c, place, n_words) and unused(c, second, n_words)):
             place = second
-            spellings = c.spellings + second
-    if has_room(spellings, n_words):
-        i = lowest_bit(find_words(spellings, NO_SPELLING, NO_SPELLING))
+    if has_room(&c.spellings[place], n_words):
+        i = lowest_bit(find_words(&c.spellings[place], NO_SPELLING, NO_SPELLING))
     else:
         i = word_to_go(c, place, n_words)
-    spellings.words[i] = ~(new[0] | tag << 32)
-    if n_words == 2:
-        spellings.words[i + 1] = ~(new[1] | <uint64_t>TAG << 32)
-    mark_used(c, place, i, n_words)
+    mark_used(c, place, i, n_words, n_ids)
+    words = c.spellings[place].words + i
+    while n_ids:
+        word = 0
+        for k in range(WORD_IDS):
+            word |= <uint64_t>(ids[k] if k < n_ids else NO_RECORD_ID) << RECORD_ID_BITS * k
+        if n_ids > WORD_IDS:
+            tag |= CONTINUES
+            n_ids -= WORD_IDS
+            ids += WORD_IDS
+        else:
+            n_ids = 0
+        words[0] = ~(word | tag << 32)
+        words += 1
+        tag = TAG
 
 
 cdef inline void remember(Context* c, const Missed* missed, uint64_t value) noexcept nogil:
@@ -446,11 +480,9 @@ cdef inline void remember(Context* c, const Missed* missed, uint64_t value) noex
         record.word_1 ^= (record.word_1 ^ value) & is_one
 
 
-cdef inline void settle(const Tables* t, Context* c, Missed* missed, bint is_new) noexcept nogil:
-    """Remember the ids of a segment, which are new to the cache of spellings or not."""
+cdef inline void settle(const Tables* t, Context* c, Missed* missed) noexcept nogil:
+    """Have the ids of a segment, if they are few, in its value and remembered."""
     cdef uint64_t value
-    if is_new and missed.place != NOWHERE and missed.n_ids <= SPELLED_IDS and c.remembers:
-        write_spelling(c, missed)
     if missed.n_ids <= 2 and t.longest_short:
         if missed.n_ids == 1:
             missed.ids[1] = NO_RECORD_ID
@@ -460,6 +492,15 @@ cdef inline void settle(const Tables* t, Context* c, Missed* missed, bint is_new
         if missed.n_bytes <= t.longest_short:
             remember(c, missed, value)
         missed.n_ids = 0
+
+
+cdef inline void settle_new(
+    const Tables* t, Context* c, Missed* missed, const uint32_t* ids, size_t n_ids,
+) noexcept nogil:
+    """The same for a segment that has these ids, which the cache of spellings does not have."""
+    if missed.place != NOWHERE and n_ids <= SPELLED_IDS and c.remembers:
+        write_spelling(c, missed, ids, n_ids)
+    settle(t, c, missed)
 
 
 cdef uint32_t add_to_merging(const Tables* t, Context* c, Missed* missed) noexcept nogil:
@@ -483,7 +524,7 @@ cdef inline void take_ids(const Tables* t, Context* c, Missed* missed, size_t fi
     """The ids of a missed segment are those from `first` on in `c.more_ids`: few move to it."""
     cdef Sink* sink = &c.more_ids
     cdef size_t n_ids = sink.n_ids - first
-    if n_ids <= SPELLED_IDS:
+    if n_ids <= KEPT_IDS:
         missed.n_ids = <uint8_t>n_ids
         memcpy(missed.ids, sink.ids + first, n_ids * sizeof(uint32_t))
         sink.n_ids = first
@@ -491,7 +532,7 @@ cdef inline void take_ids(const Tables* t, Context* c, Missed* missed, size_t fi
         missed.n_ids = MORE_IDS
         missed.ids[0] = <uint32_t>first
         missed.ids[1] = <uint32_t>n_ids
-    settle(t, c, missed, True)
+    settle_new(t, c, missed, sink.ids + first, n_ids)
 
 
 cdef Status merge_together(
@@ -599,7 +640,7 @@ cdef size_t search(
             missed.n_ids = STRAIGHT_TO_SINK
             continue
         if missed.place != NOWHERE and read_spelling(t, c, text_end, missed):
-            settle(t, c, missed, False)
+            settle(t, c, missed)
             continue
         c.open[n_new] = c.open[i]
         n_new += 1
@@ -614,7 +655,7 @@ cdef size_t search(
             if token != NO_ID:
                 missed.ids[0] = token
                 missed.n_ids = 1
-                settle(t, c, missed, True)
+                settle_new(t, c, missed, missed.ids, 1)
                 continue
         c.unknown[n_unknown] = c.open[i]
         n_unknown += 1
@@ -626,7 +667,7 @@ cdef Status emit(
 ) noexcept nogil:
     """Append the ids of the segments start ... stop."""
     cdef Status status = reserve(
-        sink, 2 * (stop - start) + SPELLED_IDS * n_missed + c.more_ids.n_ids + SLACK)
+        sink, 2 * (stop - start) + KEPT_IDS * n_missed + c.more_ids.n_ids + SLACK)
     cdef uint32_t* out
     cdef size_t k = start
     cdef size_t i
@@ -641,8 +682,8 @@ cdef Status emit(
         if missed.segment > k:
             out = tier.write_ids(c.values + k, missed.segment - k, out)
         k = missed.segment + 1
-        if missed.n_ids <= SPELLED_IDS:
-            memcpy(out, missed.ids, SPELLED_IDS * sizeof(uint32_t))
+        if missed.n_ids <= KEPT_IDS:
+            memcpy(out, missed.ids, KEPT_IDS * sizeof(uint32_t))
             out += missed.n_ids
         elif missed.n_ids == MORE_IDS:
             memcpy(out, c.more_ids.ids + missed.ids[0], missed.ids[1] * sizeof(uint32_t))
@@ -652,7 +693,7 @@ cdef Status emit(
             status = merge_piece(
                 t, &c.merging, missed.bytes, c.borders[k] - c.borders[k - 1], sink)
             if status == OK:
-                status = reserve(sink, 2 * (stop - k) + SPELLED_IDS * (n_missed - i)
+                status = reserve(sink, 2 * (stop - k) + KEPT_IDS * (n_missed - i)
                                  + c.more_ids.n_ids + SLACK)
             if status != OK:
                 return status

@@ -8,7 +8,7 @@
 enum { SPELLINGS_AT_PLACE = 8, LINE_BYTES = 64 };
 
 /* Words, each for up to three ids of a segment, of RECORD_ID_BITS; NO_RECORD_ID: no more. Above them
- * nine bits of the segment's hash, its tag, and one that tells whether the next word has three more. That
+ * nine bits of the segment's hash, its tag, and one that tells whether the next word has more of them. That
  * one has all bits for a tag, which no segment has, so that it is found by nobody and what took its place
  * is not taken for it. All bits are kept the other way round: 0 is no spelling, and memory that nobody
  * wrote to. */

@@ -85,6 +85,17 @@ def test_words_seen_before(tokenizer):
     assert more_steps(tokenizer, text) < first / 15
 
 
+def test_long_words_seen_before(tokenizer):
+    """Of 7 to 24 ids: these are not merged again either."""
+    rng = random.Random(64)
+    words = {"".join(rng.choices("jkqvwxz", k=rng.randint(12, 30))) for _ in range(1_000)}
+    n_ids = [len(tokenizer.encode_ordinary(f" {word}")) for word in words]
+    assert sum(7 <= n <= 24 for n in n_ids) > 900
+    text = " ".join(sorted(words))
+    first = steps(tokenizer, text)
+    assert more_steps(tokenizer, text) < first / 4
+
+
 def test_words_seen_before_after_others(tokenizer):
     """What is not used any more goes first, so that others do not throw each other out for long."""
     steps(tokenizer, many_words(62))

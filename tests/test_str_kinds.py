@@ -126,8 +126,12 @@ def test_words_that_share_a_place(tokenizer, way):
     """With a cache of one place every spelling meets every other: none may come out as another."""
     rng = random.Random(43)
     syllables = ["ka", "zu", "blor", "x", "qq", "ñu", "жук", "ой", "ing", "ʃ"]
-    words = ["".join(rng.choices(syllables, k=rng.randint(2, 7))) for _ in range(60)]
+    # Of up to some 60 ids, of which three are in a word and 24 in a place.
+    lengths = [rng.randint(2, 7) for _ in range(40)] + [rng.randint(8, 30) for _ in range(40)]
+    words = ["".join(rng.choices(syllables, k=length)) for length in lengths]
     expected = [tokenizer.encode_ordinary(f" {word}") for word in words]
+    assert len({len(ids) for ids in expected if 6 < len(ids) <= 24}) > 12
+    assert max(map(len, expected)) > 24
     with working(way):
         for _ in range(scaled(200)):
             chosen = rng.choices(range(len(words)), k=rng.randint(1, 30))
