@@ -9,7 +9,7 @@ kilobytes at a time:
        list if not (`look_up` of _simd.h).
     3. Those on the list are looked up in the vocabulary, then in a cache of spellings, and merged,
        many together, if they are in neither. What a look-up needs is asked for while others are
-       under way (`encode_segments`, `resolve`, `merge_missed`).
+       under way (`encode_segments`, `search`, `merge_unknown`).
     4. The ids of all are written, one or two for each record (`emit`).
 
 Both caches have a fixed size, and a new entry takes the place of an old one: hostile text can only
