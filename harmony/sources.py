@@ -134,11 +134,10 @@ class Source:
     def _parquet(self, file: str, _: str | None, at: Position) -> Iterator[Chunk]:
         table = _open_parquet(file)
         names = self._names(file, table.schema_arrow)
-        columns = [
-            index
-            for index in range(len(table.schema))
-            if table.schema.column(index).path.partition(".")[0] in names
-        ]
+        # What a column with fields is made of has its name, a dot, and more; names may have dots.
+        paths = [f"{table.schema.column(index).path}." for index in range(len(table.schema))]
+        inside = tuple(f"{name}." for name in names)
+        columns = [index for index, path in enumerate(paths) if path.startswith(inside)]
         size, n_all = self.sizes[at.file], max(1, table.metadata.num_rows)
         row = 0
         for group in range(table.num_row_groups):

@@ -1001,6 +1001,24 @@ def test_chunks_of_rows_that_repeat(tmp_path, small_chunks, kind):
     assert [(c.first_row, c.end) for c in again] == [(c.first_row, c.end) for c in chunks[41:]]
 
 
+def test_a_column_with_dots_in_its_name(tmp_path, small_chunks, monkeypatch):
+    """A row group of it is read piece by piece, as that of any other column."""
+    sizes = []
+
+    def counted(batch, *position):
+        sizes.append(batch.nbytes)
+        return chunks_of(batch, *position)
+
+    chunks_of = sources._chunks_of
+    monkeypatch.setattr(sources, "_chunks_of", counted)
+    texts = [f"{i} " * 100 for i in range(2_000)]
+    pq.write_table(pa.table({"page.text": texts}), tmp_path / "a.parquet", use_dictionary=False)
+    source = sources.Source([str(tmp_path / "a.parquet")], ["page.text"])
+    chunks = list(source.chunks(sources.Position()))
+    assert [text for chunk in chunks for text in chunk.rows.column(0).to_pylist()] == texts
+    assert max(sizes) < 2 * SMALL_CHUNKS
+
+
 def open_files(folder):
     """How many files of a folder this process has open; others may come and go."""
     links = Path("/proc/self/fd").iterdir()
