@@ -407,7 +407,8 @@ class Dataset:
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return [self._row(row) for row in range(*index.indices(len(self)))]
-        if hasattr(index, "__len__"):
+        # An array without dimensions is a number, though it has a __len__.
+        if hasattr(index, "__len__") and getattr(index, "ndim", None) != 0:
             return [self._row(position(row, len(self))) for row in index]
         return self._row(position(index, len(self)))
 

@@ -138,6 +138,8 @@ def test_every_format_out(tmp_path, small_chunks, encoding, texts, file_format):
     assert [r["ids"].tolist() for r in again[3:5]] == [again[i]["ids"].tolist() for i in (3, 4)]
     picked = again[np.array([7, 0, last])]
     assert [r["ids"].tolist() for r in picked] == [again[i]["ids"].tolist() for i in (7, 0, last)]
+    # What iterating over a tensor of torch gives.
+    assert again[np.array(7)]["ids"].tolist() == again[7]["ids"].tolist()
     with pytest.raises(IndexError):
         again[len(texts)]
     as_int64 = pickle.loads(pickle.dumps(datasets.open(tmp_path / "out", dtype=np.int64)))
