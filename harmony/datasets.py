@@ -46,6 +46,7 @@ MANIFEST = "manifest.json"
 REJECTS = "rejects.jsonl"
 # Of the manifest, and of everything it describes.
 VERSION = 1
+CHANGED = "the file is missing or was changed"
 ON_BAD_ROW = ("stop", "skip", "collect")
 
 # Shards that a Dataset keeps open. Of Parquet each holds row groups that were read, and a file; of
@@ -182,7 +183,10 @@ class _Run:
                 for name, size in shard["files"].items():
                     file = self._folder / name
                     if not file.exists() or file.stat().st_size != size:
-                        raise DatasetError.of("the file is missing or was changed", str(file))
+                        raise DatasetError.of(CHANGED, str(file))
+            # It may be longer: what is behind the last shard is written anew.
+            if self._rejects_size() < _rejects_bytes(manifest):
+                raise DatasetError.of(CHANGED, str(self._folder / REJECTS))
             return manifest
         if not all(is_temporary(file) for file in self._folder.iterdir()):
             raise DatasetError.of(
@@ -297,8 +301,7 @@ class _Run:
 
     def _cut_rejects(self) -> None:
         """Forget bad rows of a shard that was not finished."""
-        shards = self._manifest["shards"]
-        size = shards[-1]["rejects_bytes"] if shards else 0
+        size = _rejects_bytes(self._manifest)
         path = self._folder / REJECTS
         if not size:
             path.unlink(missing_ok=True)
@@ -318,6 +321,12 @@ class _Run:
         )
         if self._report:
             self._report(self._progress)
+
+
+def _rejects_bytes(manifest: dict[str, Any]) -> int:
+    """How long the file of bad rows was when the last shard was finished."""
+    shards = manifest["shards"]
+    return int(shards[-1]["rejects_bytes"]) if shards else 0
 
 
 @contextmanager

@@ -833,7 +833,7 @@ class GivenUp(Exception):
     pass
 
 
-def give_up(path, out):
+def give_up(path, out, shard_tokens=3_000, **options):
     """A job that ends when its first shards are done."""
 
     def report(_):
@@ -841,7 +841,29 @@ def give_up(path, out):
             raise GivenUp
 
     with pytest.raises(GivenUp):
-        encode_dataset(path, out, shard_tokens=3_000, progress=report)
+        encode_dataset(path, out, shard_tokens=shard_tokens, progress=report, **options)
+
+
+@pytest.mark.parametrize("left", [None, b"", b'{"file": "'])
+def test_bad_rows_that_were_collected_are_not_lost(tmp_path, small_chunks, texts, left):
+    """A job does not go on without them, as it does not without a shard."""
+    path = tmp_path / "a.jsonl"
+    path.write_text("{\n" + as_lines(texts))
+    options = {"shard_tokens": 3_000, "on_bad_row": "collect"}
+    encode_dataset(path, tmp_path / "whole", **options)
+    out = tmp_path / "out"
+    give_up(path, out, **options)
+    rejects = out / "rejects.jsonl"
+    whole = rejects.read_bytes()
+    rejects.unlink()
+    if left is not None:
+        rejects.write_bytes(left)
+    with pytest.raises(DatasetError, match="missing or was changed") as caught:
+        encode_dataset(path, out, **options)
+    assert caught.value.file == str(rejects)
+    rejects.write_bytes(whole)
+    encode_dataset(path, out, **options)
+    assert content(out) == content(tmp_path / "whole")
 
 
 @pytest.mark.parametrize("kind", KINDS)
