@@ -157,7 +157,8 @@ class _Run:
         self._source = source
         self._encoder = encoder
         self._report = report
-        self._manifest = self._begin_or_continue(job)
+        with self._blamed_on_folder():
+            self._manifest = self._begin_or_continue(job)
         self._n_rejected = 0  # since the last shard was finished
         shards = self._manifest["shards"]
         self._progress = Progress(
@@ -235,8 +236,9 @@ class _Run:
 
     def _clear_away(self) -> None:
         """What a run left behind that did not come to its end."""
-        for file in filter(is_temporary, self._folder.iterdir()):
-            file.unlink()
+        with self._blamed_on_folder():
+            for file in filter(is_temporary, self._folder.iterdir()):
+                file.unlink()
 
     def _new_shard(self, number: int) -> ShardWriter:
         job = self._manifest["job"]
@@ -303,10 +305,11 @@ class _Run:
         """Forget bad rows of a shard that was not finished."""
         size = _rejects_bytes(self._manifest)
         path = self._folder / REJECTS
-        if not size:
-            path.unlink(missing_ok=True)
-        elif self._rejects_size() > size:
-            os.truncate(path, size)
+        with self._blamed_on_folder():
+            if not size:
+                path.unlink(missing_ok=True)
+            elif self._rejects_size() > size:
+                os.truncate(path, size)
 
     def _say(self, encoded: rows.Encoded, began: float) -> None:
         before = self._progress
@@ -332,12 +335,14 @@ def _rejects_bytes(manifest: dict[str, Any]) -> int:
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Keep other runs out of a folder; a run that dies lets go of it."""
-    descriptor = os.open(folder, os.O_RDONLY)
+    with blamed_on(str(folder)):
+        descriptor = os.open(folder, os.O_RDONLY)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DatasetError.of("another job is writing here", str(folder)) from None
+        with blamed_on(str(folder)):
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise DatasetError.of("another job is writing here", str(folder)) from None
         yield
     finally:
         os.close(descriptor)

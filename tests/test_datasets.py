@@ -1,6 +1,7 @@
 """Files in, shards out: the rows that went in are the rows that come out, whatever the files, the
 threads and the accidents."""
 
+import errno
 import gzip
 import io
 import json
@@ -627,6 +628,36 @@ def test_folders_that_hold_something_else(tmp_path, texts):
     (tmp_path / "file").write_text("")
     with pytest.raises(DatasetError, match="File exists"):
         encode_dataset(path, tmp_path / "file")
+
+
+def refuse(*_, **__):
+    raise PermissionError(errno.EACCES, "Permission denied")
+
+
+@pytest.mark.parametrize("refused", ["os.open", "os.fsync", "os.truncate", "fcntl.flock"])
+def test_folders_that_cannot_be_used(tmp_path, small_chunks, monkeypatch, texts, refused):
+    """Whatever the system refuses there. (It refuses an administrator little.)"""
+    path = tmp_path / "a.jsonl"
+    path.write_text("{\n" + as_lines(texts) + "{\n")
+    out = tmp_path / "out"
+    give_up(path, out, on_bad_row="collect")
+    with (out / "rejects.jsonl").open("a") as file:
+        file.write("more")
+    monkeypatch.setattr(refused, refuse)
+    with pytest.raises(DatasetError, match="Permission denied") as caught:
+        encode_dataset(path, out, shard_tokens=3_000, on_bad_row="collect")
+    assert caught.value.file == str(out)
+
+
+@pytest.mark.parametrize("method", ["iterdir", "unlink", "exists"])
+def test_folders_that_cannot_be_looked_into(tmp_path, monkeypatch, method):
+    path = write(tmp_path / "a.jsonl", ["a"])
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".tmp-manifest.json").write_text("")
+    monkeypatch.setattr(Path, method, refuse)
+    with pytest.raises(DatasetError, match="Permission denied") as caught:
+        encode_dataset(path, tmp_path / "out")
+    assert caught.value.file == str(tmp_path / "out")
 
 
 def test_reading_what_is_no_data_set(tmp_path):
