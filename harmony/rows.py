@@ -160,7 +160,8 @@ class Texts:
                         unexpected_field_behavior="ignore",
                     ),
                 )
-            except (pa.ArrowException, OverflowError):
+            except (pa.ArrowException, OverflowError, UnicodeEncodeError):
+                # The last one is about the field: Arrow knows no name with a lone surrogate.
                 return None
             column = table.column(self._field)
             texts = column.chunk(0) if column.num_chunks == 1 else None

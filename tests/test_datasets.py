@@ -454,6 +454,17 @@ def test_other_columns_of_text(tmp_path, encoding):
         encode_dataset(tmp_path / "n.parquet", tmp_path / "out")
 
 
+@pytest.mark.parametrize("field", ["caf\udce9", "\ud800", "a\0b", "", "a.b", "\ufeff"])
+def test_fields_with_odd_names(tmp_path, encoding, field):
+    """A byte of the command line that is not UTF-8 is a lone surrogate, which JSON can write."""
+    (tmp_path / "a.jsonl").write_text(json.dumps({field[:1]: "x", field: "good"}) + "\n{}\n")
+    options = {"text_field": field, "on_bad_row": "skip"}
+    done = encode_dataset(tmp_path / "a.jsonl", tmp_path / "out", **options)
+    check(done, encoding, ["good"])
+    assert done.n_rejected == 1
+    check(encode_dataset(tmp_path / "a.jsonl", tmp_path / "out", **options), encoding, ["good"])
+
+
 # What can be wrong with files and folders
 
 
