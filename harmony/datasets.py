@@ -32,7 +32,7 @@ from harmony.encoding import HarmonyEncoding, load_harmony_encoding
 from harmony.errors import DatasetError
 from harmony.packing import PackedRows, pack
 from harmony.shards import FORMATS, ShardReader, ShardWriter, flush, is_temporary, write_file
-from harmony.sources import Position, Source, blamed_on
+from harmony.sources import Position, Source, blamed_on, check_name
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
@@ -116,6 +116,8 @@ def encode_dataset(
         ],
     }
     folder = Path(out)
+    if format != "npy":
+        check_name(str(folder))
     with blamed_on(str(folder)):
         folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder):

@@ -24,7 +24,7 @@ import pyarrow.parquet as pq  # type: ignore[import-untyped]
 from harmony.arrow import IDS
 from harmony.batch import TokenBatch
 from harmony.errors import DatasetError
-from harmony.sources import DAMAGED, blamed_on
+from harmony.sources import DAMAGED, blamed_on, check_name
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -237,6 +237,7 @@ class ShardReader:
         self._file = str(folder / name)
         if file_format != "npy":
             self._file += f".{file_format}"
+            check_name(self._file)
         # What is kept refers to no reader: one that nobody uses any more closes its files at once.
         with blamed_on(self._file):
             if file_format == "npy":

@@ -74,10 +74,7 @@ class Source:
         self.sizes: list[int] = []
         self.fingerprints: list[str] = []
         for file in self.files:
-            if os.fsencode(file).decode(errors="replace") != file:
-                raise DatasetError.of(
-                    "Arrow opens no file whose name is not UTF-8; rename it", file
-                )
+            check_name(file)
             with blamed_on(file):
                 with open(file, "rb") as opened:
                     self.sizes.append(os.path.getsize(file))
@@ -182,6 +179,12 @@ class Source:
             if schema.names.count(name) > 1:
                 raise DatasetError.of(f"there are several columns {name!r}", file)
         return [*self._columns, *(name for name in self._optional if name in schema.names)]
+
+
+def check_name(file: str) -> None:
+    """Raise DatasetError for a path that Arrow cannot open."""
+    if os.fsencode(file).decode(errors="replace") != file:
+        raise DatasetError.of("Arrow opens no file whose name is not UTF-8; rename it", file)
 
 
 @contextmanager

@@ -1161,6 +1161,24 @@ def test_a_name_that_is_no_utf8(tmp_path):
         encode_dataset(path, tmp_path / "out")
 
 
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_a_folder_whose_name_is_no_utf8(tmp_path, file_format):
+    """It is refused before anything is written, but for files that Arrow has no part in."""
+    path = write(tmp_path / "a.jsonl", ["a"])
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    encode_dataset(path, tmp_path / "out", format=file_format)
+    if file_format == "npy":
+        assert len(encode_dataset(path, folder, format="npy")[0]["ids"]) == 1
+        return
+    with pytest.raises(DatasetError, match="not UTF-8; rename it") as caught:
+        encode_dataset(path, folder, format=file_format)
+    assert caught.value.file == str(folder)
+    assert not folder.exists()
+    (tmp_path / "out").rename(folder)
+    with pytest.raises(DatasetError, match="not UTF-8; rename it"):
+        datasets.open(folder)[0]
+
+
 def test_a_manifest_without_its_parts(tmp_path):
     path = write(tmp_path / "a.jsonl", ["a"])
     (tmp_path / "out").mkdir()
