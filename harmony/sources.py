@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, BinaryIO, NamedTuple
@@ -76,6 +77,12 @@ class Source:
         for file in self.files:
             check_name(file)
             with blamed_on(file):
+                kind_of_file = os.stat(file).st_mode
+                if stat.S_ISFIFO(kind_of_file) or stat.S_ISCHR(kind_of_file):
+                    # To open a pipe waits for whoever writes, and what was read is gone.
+                    raise DatasetError.of(
+                        "this is no file that can be read again, as a job that goes on must", file
+                    )
                 with open(file, "rb") as opened:
                     self.sizes.append(os.path.getsize(file))
                     self.fingerprints.append(_fingerprint(opened, self.sizes[-1]))

@@ -1153,6 +1153,16 @@ def test_a_column_that_is_there_twice(tmp_path):
         encode_dataset(tmp_path / "a.arrow", tmp_path / "out")
 
 
+def test_pipes_and_devices_are_no_files(tmp_path):
+    """To open a pipe would wait for somebody to write."""
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    (tmp_path / "device.jsonl").symlink_to("/dev/null")
+    for name in ("pipe.jsonl", "device.jsonl"):
+        with pytest.raises(DatasetError, match="no file that can be read again") as caught:
+            encode_dataset(tmp_path / name, tmp_path / "out")
+        assert caught.value.file == str(tmp_path / name)
+
+
 def test_a_name_that_is_no_utf8(tmp_path):
     path = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.jsonl")
     with open(path, "w") as file:
