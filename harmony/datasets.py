@@ -15,6 +15,7 @@ import fcntl
 import functools
 import itertools
 import json
+import operator
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -98,6 +99,8 @@ def encode_dataset(
     ):
         if value not in choices:
             raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
+    # An int of Python, whatever kind it was: the manifest says it.
+    shard_tokens = int(operator.index(shard_tokens))
     if shard_tokens < 1:
         raise ValueError(f"shard_tokens must be at least 1, not {shard_tokens}")
     workers.thread_count(num_threads)

@@ -791,6 +791,16 @@ def test_arguments_that_make_no_sense(tmp_path, arguments):
     assert not (tmp_path / "out").exists()
 
 
+def test_shards_are_as_large_as_an_integer_says(tmp_path):
+    path = write(tmp_path / "a.jsonl", ["x"])
+    for wrong in (1.5, "1", None):
+        with pytest.raises(TypeError, match="integer"):
+            encode_dataset(path, tmp_path / "out", shard_tokens=wrong)
+    assert not (tmp_path / "out").exists()
+    encode_dataset(path, tmp_path / "out", shard_tokens=np.int64(7))
+    assert encode_dataset(path, tmp_path / "out", shard_tokens=7).n_tokens == 1
+
+
 def test_a_field_needs_a_name(tmp_path):
     path = write(tmp_path / "a.jsonl", ["x"])
     with pytest.raises(TypeError, match="text_field must be str, not NoneType"):
