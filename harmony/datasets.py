@@ -362,13 +362,25 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         manifest: dict[str, Any] = json.loads(content)
         version = manifest["version"]
         if version == VERSION:
-            job = manifest["job"]
-            _ = manifest["complete"], manifest["shards"][:0], job["format"], job["rows"]
-    except (ValueError, KeyError, TypeError):
+            _check_parts(manifest)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise DatasetError.of("this is no manifest of a data set", str(path)) from None
     if version != VERSION:
         raise DatasetError.of(f"version {version} of the format is not known here", str(path))
     return manifest
+
+
+def _check_parts(manifest: dict[str, Any]) -> None:
+    """Raise KeyError, TypeError or AttributeError if something is not there that is read later."""
+    job, shards = manifest["job"], manifest["shards"]
+    _ = job["format"], job["rows"], shards[:0]
+    numbers = [manifest["rejected"]] if manifest["complete"] else []
+    for shard in shards:
+        Path(shard["name"])
+        numbers += [shard[key] for key in ("rows", "tokens", "rejected", "rejects_bytes")]
+        numbers += [*shard["files"].values(), *Position._make(shard["end"])]
+    for number in numbers:
+        operator.index(number)
 
 
 class Dataset:

@@ -1201,11 +1201,25 @@ def test_a_folder_whose_name_is_no_utf8(tmp_path, file_format):
 
 def test_a_manifest_without_its_parts(tmp_path):
     path = write(tmp_path / "a.jsonl", ["a"])
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "manifest.json").write_text('{"version": 1}')
-    for call in (datasets.open, lambda folder: encode_dataset(path, folder)):
-        with pytest.raises(DatasetError, match="no manifest of a data set"):
-            call(tmp_path / "out")
+    shard = encode_dataset(path, tmp_path / "out").manifest["shards"][0]
+    file = tmp_path / "out" / "manifest.json"
+    whole = file.read_text()
+    damaged = ['{"version": 1}', "[" * 100_000]
+    for key in ("job", "shards", "complete", "rejected"):
+        manifest = json.loads(whole)
+        del manifest[key]
+        damaged.append(json.dumps(manifest))
+    for key in shard:
+        for other in (None, "", [1], {"x": "y"}):
+            if (key, other) != ("name", ""):
+                manifest = json.loads(whole)
+                manifest["shards"][0][key] = other
+                damaged.append(json.dumps(manifest))
+    for text in damaged:
+        file.write_text(text)
+        for call in (datasets.open, lambda folder: encode_dataset(path, folder)):
+            with pytest.raises(DatasetError, match="no manifest of a data set"):
+                call(tmp_path / "out")
 
 
 # The command
