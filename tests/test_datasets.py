@@ -440,6 +440,10 @@ def test_surrogates_as_bytes_are_no_utf8(tmp_path):
 def test_a_byte_order_mark(tmp_path, encoding):
     (tmp_path / "a.jsonl").write_bytes(b"\xef\xbb\xbf" + as_lines(["a", "b"]).encode())
     check(encode_dataset(tmp_path / "a.jsonl", tmp_path / "out"), encoding, ["a", "b"])
+    (tmp_path / "b.jsonl").write_bytes(b"\xef\xbb\xbf\r\n" + as_lines(["a", "b"]).encode())
+    check(encode_dataset(tmp_path / "b.jsonl", tmp_path / "blank"), encoding, ["a", "b"])
+    (tmp_path / "c.jsonl").write_bytes(b"\xef\xbb\xbf")
+    check(encode_dataset(tmp_path / "c.jsonl", tmp_path / "empty"), encoding, [])
 
 
 def test_other_columns_of_text(tmp_path, encoding):
