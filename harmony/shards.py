@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 FORMATS = ("parquet", "arrow", "npy")
 TEMPORARY = ".tmp-"
 
-# Ids of a row group or record batch: what reading one row of Parquet costs.
+# Ids of a row group or record batch, what reading one row of Parquet costs; or rows of it, of which
+# there are more only if most are empty.
 _BLOCK_IDS = 1 << 20
 # Row groups that a reader keeps.
 _KEPT_GROUPS = 2
@@ -114,14 +115,15 @@ class ShardWriter:
 
 
 class _ArrowFile:
-    """Parquet, or Arrow's file format, one row group or record batch for each _BLOCK_IDS ids."""
+    """Parquet, or Arrow's file format, one row group or record batch for each _BLOCK_IDS ids or
+    rows."""
 
     def __init__(self, folder: Path, name: str, file_format: str, has_mask: bool) -> None:
         self._file_name = f"{name}.{file_format}"
         self._schema = schema(has_mask)
         self._sink = pa.OSFile(str(folder / (TEMPORARY + self._file_name)), "wb")
         self._waiting: list[pa.RecordBatch] = []
-        self._n_waiting = 0
+        self._ids_waiting = self._rows_waiting = 0
         self._writer: Any
         if file_format == "parquet":
             # Ids hardly repeat in order, so that a dictionary is built in vain.
@@ -138,13 +140,14 @@ class _ArrowFile:
     def write(self, batch: TokenBatch, mask: NDArray[np.bool_] | None) -> None:
         columns = column_arrays(batch, mask)
         self._waiting.append(pa.RecordBatch.from_arrays(columns, schema=self._schema))
-        self._n_waiting += len(batch.ids)
-        if self._n_waiting >= _BLOCK_IDS:
+        self._ids_waiting += len(batch.ids)
+        self._rows_waiting += len(batch)
+        if max(self._ids_waiting, self._rows_waiting) >= _BLOCK_IDS:
             self._write_block()
 
     def _write_block(self) -> None:
         table = pa.Table.from_batches(self._waiting, self._schema).combine_chunks()
-        self._waiting, self._n_waiting = [], 0
+        self._waiting, self._ids_waiting, self._rows_waiting = [], 0, 0
         if isinstance(self._writer, pq.ParquetWriter):
             self._writer.write_table(table, row_group_size=max(1, table.num_rows))
         else:

@@ -28,7 +28,7 @@ from processes import environment, run
 from strategies import random_texts
 
 import harmony
-from harmony import DatasetError, Tokenizer, cli, datasets, sources
+from harmony import DatasetError, Tokenizer, cli, datasets, shards, sources
 from harmony.datasets import encode_dataset
 from harmony.errors import VocabularyError
 
@@ -1058,6 +1058,22 @@ def test_bad_rows_are_not_kept_in_memory(tmp_path, on_bad_row):
         peaks.append(peak_memory(path, out, num_threads=1, on_bad_row=on_bad_row))
         assert datasets.open(out).n_rejected == n_rows
     assert peaks[1] - peaks[0] < 8_000 * len(line) / 1024 / 3, peaks
+
+
+@pytest.mark.parametrize("file_format", ["parquet", "arrow"])
+def test_empty_rows_are_not_kept_in_memory(tmp_path, small_chunks, monkeypatch, file_format):
+    """A block is written when it has enough rows, if they have no ids."""
+    monkeypatch.setattr(shards, "_BLOCK_IDS", 1_000)
+    path = tmp_path / "a.jsonl"
+    path.write_text(as_lines([""] * 10_000))
+    done = encode_dataset(path, tmp_path / "out", format=file_format)
+    assert [len(row["ids"]) for row in done] == [0] * 10_000
+    file = tmp_path / "out" / f"shard-00000.{file_format}"
+    if file_format == "parquet":
+        n_blocks = pq.ParquetFile(file).num_row_groups
+    else:
+        n_blocks = pa.ipc.open_file(pa.memory_map(str(file))).num_record_batches
+    assert 5 < n_blocks <= 10
 
 
 @pytest.mark.parametrize("kind", ["parquet", "dictionary.parquet", "dictionary.arrow"])
