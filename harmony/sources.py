@@ -199,6 +199,9 @@ def blamed_on(file: str) -> Iterator[None]:
     """What goes wrong with a file is a DatasetError that names it."""
     try:
         yield
+    except MemoryError:
+        # Of Arrow's it is one, too, and no fault of a file.
+        raise
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         # Arrow gives a number only to what the operating system refused. It decodes the names of
         # columns when it is asked for them.

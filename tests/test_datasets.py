@@ -1297,6 +1297,26 @@ def test_ctrl_c_ends_the_command(tmp_path, small_chunks, texts, monkeypatch):
     assert invoke(path, "--out", tmp_path / "out").exit_code == 0
 
 
+@pytest.mark.parametrize(
+    "error, problem",
+    [(MemoryError(), "not enough memory"), (pa.ArrowMemoryError("malloc failed"), "malloc failed")],
+)
+def test_no_file_is_to_blame_for_too_little_memory(tmp_path, monkeypatch, error, problem):
+    path = write(tmp_path / "a.jsonl", ["a"])
+
+    def write_block(*_):
+        raise error
+
+    monkeypatch.setattr(datasets.ShardWriter, "write", write_block)
+    with pytest.raises(MemoryError):
+        encode_dataset(path, tmp_path / "out")
+    done = invoke(path, "--out", tmp_path / "out")
+    assert done.exit_code == 1
+    assert done.output.startswith("harmony: error: encode-dataset: ")
+    assert problem in done.output
+    assert "damaged" not in done.output
+
+
 def test_a_job_that_fails_leaves_no_work_behind(tmp_path, small_chunks, encoding):
     """Its threads are parked: the next jobs use them and start no others."""
     path = tmp_path / "a.jsonl"
