@@ -297,8 +297,11 @@ def encode_dataset(
                 progress=show,
                 **options,
             )
-    except (HarmonyError, OSError, MemoryError) as error:
+    except (HarmonyError, OSError) as error:
         fail("encode-dataset", error)
+    except MemoryError as error:
+        # Python's own says nothing.
+        fail("encode-dataset", str(error) or "there is not enough memory")
     except KeyboardInterrupt:
         click.echo("\nharmony: stopped; the same command goes on from here", err=True)
         sys.exit(130)

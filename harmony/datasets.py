@@ -15,6 +15,7 @@ import fcntl
 import functools
 import itertools
 import json
+import operator
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -32,7 +33,7 @@ from harmony.encoding import HarmonyEncoding, load_harmony_encoding
 from harmony.errors import DatasetError
 from harmony.packing import PackedRows, pack
 from harmony.shards import FORMATS, ShardReader, ShardWriter, flush, is_temporary, write_file
-from harmony.sources import Position, Source, blamed_on
+from harmony.sources import Position, Source, blamed_on, check_name
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
@@ -46,6 +47,7 @@ MANIFEST = "manifest.json"
 REJECTS = "rejects.jsonl"
 # Of the manifest, and of everything it describes.
 VERSION = 1
+CHANGED = "the file is missing or was changed"
 ON_BAD_ROW = ("stop", "skip", "collect")
 
 # Shards that a Dataset keeps open. Of Parquet each holds row groups that were read, and a file; of
@@ -97,6 +99,8 @@ def encode_dataset(
     ):
         if value not in choices:
             raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
+    # An int of Python, whatever kind it was: the manifest says it.
+    shard_tokens = int(operator.index(shard_tokens))
     if shard_tokens < 1:
         raise ValueError(f"shard_tokens must be at least 1, not {shard_tokens}")
     workers.thread_count(num_threads)
@@ -115,6 +119,8 @@ def encode_dataset(
         ],
     }
     folder = Path(out)
+    if format != "npy":
+        check_name(str(folder))
     with blamed_on(str(folder)):
         folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder):
@@ -156,7 +162,8 @@ class _Run:
         self._source = source
         self._encoder = encoder
         self._report = report
-        self._manifest = self._begin_or_continue(job)
+        with self._blamed_on_folder():
+            self._manifest = self._begin_or_continue(job)
         self._n_rejected = 0  # since the last shard was finished
         shards = self._manifest["shards"]
         self._progress = Progress(
@@ -182,7 +189,10 @@ class _Run:
                 for name, size in shard["files"].items():
                     file = self._folder / name
                     if not file.exists() or file.stat().st_size != size:
-                        raise DatasetError.of("the file is missing or was changed", str(file))
+                        raise DatasetError.of(CHANGED, str(file))
+            # It may be longer: what is behind the last shard is written anew.
+            if self._rejects_size() < _rejects_bytes(manifest):
+                raise DatasetError.of(CHANGED, str(self._folder / REJECTS))
             return manifest
         if not all(is_temporary(file) for file in self._folder.iterdir()):
             raise DatasetError.of(
@@ -231,8 +241,9 @@ class _Run:
 
     def _clear_away(self) -> None:
         """What a run left behind that did not come to its end."""
-        for file in filter(is_temporary, self._folder.iterdir()):
-            file.unlink()
+        with self._blamed_on_folder():
+            for file in filter(is_temporary, self._folder.iterdir()):
+                file.unlink()
 
     def _new_shard(self, number: int) -> ShardWriter:
         job = self._manifest["job"]
@@ -297,13 +308,13 @@ class _Run:
 
     def _cut_rejects(self) -> None:
         """Forget bad rows of a shard that was not finished."""
-        shards = self._manifest["shards"]
-        size = shards[-1]["rejects_bytes"] if shards else 0
+        size = _rejects_bytes(self._manifest)
         path = self._folder / REJECTS
-        if not size:
-            path.unlink(missing_ok=True)
-        elif self._rejects_size() > size:
-            os.truncate(path, size)
+        with self._blamed_on_folder():
+            if not size:
+                path.unlink(missing_ok=True)
+            elif self._rejects_size() > size:
+                os.truncate(path, size)
 
     def _say(self, encoded: rows.Encoded, began: float) -> None:
         before = self._progress
@@ -320,15 +331,23 @@ class _Run:
             self._report(self._progress)
 
 
+def _rejects_bytes(manifest: dict[str, Any]) -> int:
+    """How long the file of bad rows was when the last shard was finished."""
+    shards = manifest["shards"]
+    return int(shards[-1]["rejects_bytes"]) if shards else 0
+
+
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Keep other runs out of a folder; a run that dies lets go of it."""
-    descriptor = os.open(folder, os.O_RDONLY)
+    with blamed_on(str(folder)):
+        descriptor = os.open(folder, os.O_RDONLY)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DatasetError.of("another job is writing here", str(folder)) from None
+        with blamed_on(str(folder)):
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise DatasetError.of("another job is writing here", str(folder)) from None
         yield
     finally:
         os.close(descriptor)
@@ -343,13 +362,25 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         manifest: dict[str, Any] = json.loads(content)
         version = manifest["version"]
         if version == VERSION:
-            job = manifest["job"]
-            _ = manifest["complete"], manifest["shards"][:0], job["format"], job["rows"]
-    except (ValueError, KeyError, TypeError):
+            _check_parts(manifest)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise DatasetError.of("this is no manifest of a data set", str(path)) from None
     if version != VERSION:
         raise DatasetError.of(f"version {version} of the format is not known here", str(path))
     return manifest
+
+
+def _check_parts(manifest: dict[str, Any]) -> None:
+    """Raise KeyError, TypeError or AttributeError if something is not there that is read later."""
+    job, shards = manifest["job"], manifest["shards"]
+    _ = job["format"], job["rows"], shards[:0]
+    numbers = [manifest["rejected"]] if manifest["complete"] else []
+    for shard in shards:
+        Path(shard["name"])
+        numbers += [shard[key] for key in ("rows", "tokens", "rejected", "rejects_bytes")]
+        numbers += [*shard["files"].values(), *Position._make(shard["end"])]
+    for number in numbers:
+        operator.index(number)
 
 
 class Dataset:
@@ -407,7 +438,8 @@ class Dataset:
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return [self._row(row) for row in range(*index.indices(len(self)))]
-        if hasattr(index, "__len__"):
+        # An array without dimensions is a number, though it has a __len__.
+        if hasattr(index, "__len__") and getattr(index, "ndim", None) != 0:
             return [self._row(position(row, len(self))) for row in index]
         return self._row(position(index, len(self)))
 

@@ -160,7 +160,8 @@ class Texts:
                         unexpected_field_behavior="ignore",
                     ),
                 )
-            except (pa.ArrowException, OverflowError):
+            except (pa.ArrowException, OverflowError, UnicodeEncodeError):
+                # The last one is about the field: Arrow knows no name with a lone surrogate.
                 return None
             column = table.column(self._field)
             texts = column.chunk(0) if column.num_chunks == 1 else None
@@ -239,7 +240,8 @@ def _rows_of(chunk: Chunk) -> Iterator[tuple[int, Any]]:
     file."""
     if isinstance(chunk.rows, bytes):
         for row, line in enumerate(chunk.rows.split(b"\n"), chunk.first_row + 1):
-            if line.strip():
+            # Nothing but a byte order mark is what some editors make of an empty file.
+            if line.removeprefix(codecs.BOM_UTF8).strip():
                 yield row, line
     else:
         columns = {name: _readable(chunk.rows.column(name)) for name in chunk.rows.schema.names}

@@ -24,7 +24,7 @@ import pyarrow.parquet as pq  # type: ignore[import-untyped]
 from harmony.arrow import IDS
 from harmony.batch import TokenBatch
 from harmony.errors import DatasetError
-from harmony.sources import DAMAGED, blamed_on
+from harmony.sources import DAMAGED, blamed_on, check_name
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 FORMATS = ("parquet", "arrow", "npy")
 TEMPORARY = ".tmp-"
 
-# Ids of a row group or record batch: what reading one row of Parquet costs.
+# Ids of a row group or record batch, what reading one row of Parquet costs; or rows of it, of which
+# there are more only if most are empty.
 _BLOCK_IDS = 1 << 20
 # Row groups that a reader keeps.
 _KEPT_GROUPS = 2
@@ -114,14 +115,15 @@ class ShardWriter:
 
 
 class _ArrowFile:
-    """Parquet, or Arrow's file format, one row group or record batch for each _BLOCK_IDS ids."""
+    """Parquet, or Arrow's file format, one row group or record batch for each _BLOCK_IDS ids or
+    rows."""
 
     def __init__(self, folder: Path, name: str, file_format: str, has_mask: bool) -> None:
         self._file_name = f"{name}.{file_format}"
         self._schema = schema(has_mask)
         self._sink = pa.OSFile(str(folder / (TEMPORARY + self._file_name)), "wb")
         self._waiting: list[pa.RecordBatch] = []
-        self._n_waiting = 0
+        self._ids_waiting = self._rows_waiting = 0
         self._writer: Any
         if file_format == "parquet":
             # Ids hardly repeat in order, so that a dictionary is built in vain.
@@ -138,13 +140,14 @@ class _ArrowFile:
     def write(self, batch: TokenBatch, mask: NDArray[np.bool_] | None) -> None:
         columns = column_arrays(batch, mask)
         self._waiting.append(pa.RecordBatch.from_arrays(columns, schema=self._schema))
-        self._n_waiting += len(batch.ids)
-        if self._n_waiting >= _BLOCK_IDS:
+        self._ids_waiting += len(batch.ids)
+        self._rows_waiting += len(batch)
+        if max(self._ids_waiting, self._rows_waiting) >= _BLOCK_IDS:
             self._write_block()
 
     def _write_block(self) -> None:
         table = pa.Table.from_batches(self._waiting, self._schema).combine_chunks()
-        self._waiting, self._n_waiting = [], 0
+        self._waiting, self._ids_waiting, self._rows_waiting = [], 0, 0
         if isinstance(self._writer, pq.ParquetWriter):
             self._writer.write_table(table, row_group_size=max(1, table.num_rows))
         else:
@@ -237,6 +240,7 @@ class ShardReader:
         self._file = str(folder / name)
         if file_format != "npy":
             self._file += f".{file_format}"
+            check_name(self._file)
         # What is kept refers to no reader: one that nobody uses any more closes its files at once.
         with blamed_on(self._file):
             if file_format == "npy":

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, BinaryIO, NamedTuple
@@ -74,11 +75,14 @@ class Source:
         self.sizes: list[int] = []
         self.fingerprints: list[str] = []
         for file in self.files:
-            if os.fsencode(file).decode(errors="replace") != file:
-                raise DatasetError.of(
-                    "Arrow opens no file whose name is not UTF-8; rename it", file
-                )
+            check_name(file)
             with blamed_on(file):
+                kind_of_file = os.stat(file).st_mode
+                if stat.S_ISFIFO(kind_of_file) or stat.S_ISCHR(kind_of_file):
+                    # To open a pipe waits for whoever writes, and what was read is gone.
+                    raise DatasetError.of(
+                        "this is no file that can be read again, as a job that goes on must", file
+                    )
                 with open(file, "rb") as opened:
                     self.sizes.append(os.path.getsize(file))
                     self.fingerprints.append(_fingerprint(opened, self.sizes[-1]))
@@ -134,11 +138,10 @@ class Source:
     def _parquet(self, file: str, _: str | None, at: Position) -> Iterator[Chunk]:
         table = _open_parquet(file)
         names = self._names(file, table.schema_arrow)
-        columns = [
-            index
-            for index in range(len(table.schema))
-            if table.schema.column(index).path.partition(".")[0] in names
-        ]
+        # What a column with fields is made of has its name, a dot, and more; names may have dots.
+        paths = [f"{table.schema.column(index).path}." for index in range(len(table.schema))]
+        inside = tuple(f"{name}." for name in names)
+        columns = [index for index, path in enumerate(paths) if path.startswith(inside)]
         size, n_all = self.sizes[at.file], max(1, table.metadata.num_rows)
         row = 0
         for group in range(table.num_row_groups):
@@ -185,11 +188,20 @@ class Source:
         return [*self._columns, *(name for name in self._optional if name in schema.names)]
 
 
+def check_name(file: str) -> None:
+    """Raise DatasetError for a path that Arrow cannot open."""
+    if os.fsencode(file).decode(errors="replace") != file:
+        raise DatasetError.of("Arrow opens no file whose name is not UTF-8; rename it", file)
+
+
 @contextmanager
 def blamed_on(file: str) -> Iterator[None]:
     """What goes wrong with a file is a DatasetError that names it."""
     try:
         yield
+    except MemoryError:
+        # Of Arrow's it is one, too, and no fault of a file.
+        raise
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         # Arrow gives a number only to what the operating system refused. It decodes the names of
         # columns when it is asked for them.

@@ -1,6 +1,7 @@
 """Files in, shards out: the rows that went in are the rows that come out, whatever the files, the
 threads and the accidents."""
 
+import errno
 import gzip
 import io
 import json
@@ -27,7 +28,7 @@ from processes import environment, run
 from strategies import random_texts
 
 import harmony
-from harmony import DatasetError, Tokenizer, cli, datasets, sources
+from harmony import DatasetError, Tokenizer, cli, datasets, shards, sources
 from harmony.datasets import encode_dataset
 from harmony.errors import VocabularyError
 
@@ -138,6 +139,8 @@ def test_every_format_out(tmp_path, small_chunks, encoding, texts, file_format):
     assert [r["ids"].tolist() for r in again[3:5]] == [again[i]["ids"].tolist() for i in (3, 4)]
     picked = again[np.array([7, 0, last])]
     assert [r["ids"].tolist() for r in picked] == [again[i]["ids"].tolist() for i in (7, 0, last)]
+    # What iterating over a tensor of torch gives.
+    assert again[np.array(7)]["ids"].tolist() == again[7]["ids"].tolist()
     with pytest.raises(IndexError):
         again[len(texts)]
     as_int64 = pickle.loads(pickle.dumps(datasets.open(tmp_path / "out", dtype=np.int64)))
@@ -437,6 +440,10 @@ def test_surrogates_as_bytes_are_no_utf8(tmp_path):
 def test_a_byte_order_mark(tmp_path, encoding):
     (tmp_path / "a.jsonl").write_bytes(b"\xef\xbb\xbf" + as_lines(["a", "b"]).encode())
     check(encode_dataset(tmp_path / "a.jsonl", tmp_path / "out"), encoding, ["a", "b"])
+    (tmp_path / "b.jsonl").write_bytes(b"\xef\xbb\xbf\r\n" + as_lines(["a", "b"]).encode())
+    check(encode_dataset(tmp_path / "b.jsonl", tmp_path / "blank"), encoding, ["a", "b"])
+    (tmp_path / "c.jsonl").write_bytes(b"\xef\xbb\xbf")
+    check(encode_dataset(tmp_path / "c.jsonl", tmp_path / "empty"), encoding, [])
 
 
 def test_other_columns_of_text(tmp_path, encoding):
@@ -449,6 +456,17 @@ def test_other_columns_of_text(tmp_path, encoding):
     pq.write_table(pa.table({"text": [1, 2]}), tmp_path / "n.parquet")
     with pytest.raises(DatasetError, match="row 1: the field 'text' holds int, not text"):
         encode_dataset(tmp_path / "n.parquet", tmp_path / "out")
+
+
+@pytest.mark.parametrize("field", ["caf\udce9", "\ud800", "a\0b", "", "a.b", "\ufeff"])
+def test_fields_with_odd_names(tmp_path, encoding, field):
+    """A byte of the command line that is not UTF-8 is a lone surrogate, which JSON can write."""
+    (tmp_path / "a.jsonl").write_text(json.dumps({field[:1]: "x", field: "good"}) + "\n{}\n")
+    options = {"text_field": field, "on_bad_row": "skip"}
+    done = encode_dataset(tmp_path / "a.jsonl", tmp_path / "out", **options)
+    check(done, encoding, ["good"])
+    assert done.n_rejected == 1
+    check(encode_dataset(tmp_path / "a.jsonl", tmp_path / "out", **options), encoding, ["good"])
 
 
 # What can be wrong with files and folders
@@ -627,6 +645,36 @@ def test_folders_that_hold_something_else(tmp_path, texts):
         encode_dataset(path, tmp_path / "file")
 
 
+def refuse(*_, **__):
+    raise PermissionError(errno.EACCES, "Permission denied")
+
+
+@pytest.mark.parametrize("refused", ["os.open", "os.fsync", "os.truncate", "fcntl.flock"])
+def test_folders_that_cannot_be_used(tmp_path, small_chunks, monkeypatch, texts, refused):
+    """Whatever the system refuses there. (It refuses an administrator little.)"""
+    path = tmp_path / "a.jsonl"
+    path.write_text("{\n" + as_lines(texts) + "{\n")
+    out = tmp_path / "out"
+    give_up(path, out, on_bad_row="collect")
+    with (out / "rejects.jsonl").open("a") as file:
+        file.write("more")
+    monkeypatch.setattr(refused, refuse)
+    with pytest.raises(DatasetError, match="Permission denied") as caught:
+        encode_dataset(path, out, shard_tokens=3_000, on_bad_row="collect")
+    assert caught.value.file == str(out)
+
+
+@pytest.mark.parametrize("method", ["iterdir", "unlink", "exists"])
+def test_folders_that_cannot_be_looked_into(tmp_path, monkeypatch, method):
+    path = write(tmp_path / "a.jsonl", ["a"])
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".tmp-manifest.json").write_text("")
+    monkeypatch.setattr(Path, method, refuse)
+    with pytest.raises(DatasetError, match="Permission denied") as caught:
+        encode_dataset(path, tmp_path / "out")
+    assert caught.value.file == str(tmp_path / "out")
+
+
 def test_reading_what_is_no_data_set(tmp_path):
     with pytest.raises(DatasetError, match="No such file"):
         datasets.open(tmp_path)
@@ -747,6 +795,16 @@ def test_arguments_that_make_no_sense(tmp_path, arguments):
     assert not (tmp_path / "out").exists()
 
 
+def test_shards_are_as_large_as_an_integer_says(tmp_path):
+    path = write(tmp_path / "a.jsonl", ["x"])
+    for wrong in (1.5, "1", None):
+        with pytest.raises(TypeError, match="integer"):
+            encode_dataset(path, tmp_path / "out", shard_tokens=wrong)
+    assert not (tmp_path / "out").exists()
+    encode_dataset(path, tmp_path / "out", shard_tokens=np.int64(7))
+    assert encode_dataset(path, tmp_path / "out", shard_tokens=7).n_tokens == 1
+
+
 def test_a_field_needs_a_name(tmp_path):
     path = write(tmp_path / "a.jsonl", ["x"])
     with pytest.raises(TypeError, match="text_field must be str, not NoneType"):
@@ -831,7 +889,7 @@ class GivenUp(Exception):
     pass
 
 
-def give_up(path, out):
+def give_up(path, out, shard_tokens=3_000, **options):
     """A job that ends when its first shards are done."""
 
     def report(_):
@@ -839,7 +897,29 @@ def give_up(path, out):
             raise GivenUp
 
     with pytest.raises(GivenUp):
-        encode_dataset(path, out, shard_tokens=3_000, progress=report)
+        encode_dataset(path, out, shard_tokens=shard_tokens, progress=report, **options)
+
+
+@pytest.mark.parametrize("left", [None, b"", b'{"file": "'])
+def test_bad_rows_that_were_collected_are_not_lost(tmp_path, small_chunks, texts, left):
+    """A job does not go on without them, as it does not without a shard."""
+    path = tmp_path / "a.jsonl"
+    path.write_text("{\n" + as_lines(texts))
+    options = {"shard_tokens": 3_000, "on_bad_row": "collect"}
+    encode_dataset(path, tmp_path / "whole", **options)
+    out = tmp_path / "out"
+    give_up(path, out, **options)
+    rejects = out / "rejects.jsonl"
+    whole = rejects.read_bytes()
+    rejects.unlink()
+    if left is not None:
+        rejects.write_bytes(left)
+    with pytest.raises(DatasetError, match="missing or was changed") as caught:
+        encode_dataset(path, out, **options)
+    assert caught.value.file == str(rejects)
+    rejects.write_bytes(whole)
+    encode_dataset(path, out, **options)
+    assert content(out) == content(tmp_path / "whole")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -980,6 +1060,22 @@ def test_bad_rows_are_not_kept_in_memory(tmp_path, on_bad_row):
     assert peaks[1] - peaks[0] < 8_000 * len(line) / 1024 / 3, peaks
 
 
+@pytest.mark.parametrize("file_format", ["parquet", "arrow"])
+def test_empty_rows_are_not_kept_in_memory(tmp_path, small_chunks, monkeypatch, file_format):
+    """A block is written when it has enough rows, if they have no ids."""
+    monkeypatch.setattr(shards, "_BLOCK_IDS", 1_000)
+    path = tmp_path / "a.jsonl"
+    path.write_text(as_lines([""] * 10_000))
+    done = encode_dataset(path, tmp_path / "out", format=file_format)
+    assert [len(row["ids"]) for row in done] == [0] * 10_000
+    file = tmp_path / "out" / f"shard-00000.{file_format}"
+    if file_format == "parquet":
+        n_blocks = pq.ParquetFile(file).num_row_groups
+    else:
+        n_blocks = pa.ipc.open_file(pa.memory_map(str(file))).num_record_batches
+    assert 5 < n_blocks <= 10
+
+
 @pytest.mark.parametrize("kind", ["parquet", "dictionary.parquet", "dictionary.arrow"])
 def test_chunks_of_rows_that_repeat(tmp_path, small_chunks, kind):
     """They are small in the file; what counts is what they take when they are read."""
@@ -999,6 +1095,24 @@ def test_chunks_of_rows_that_repeat(tmp_path, small_chunks, kind):
     assert max(sum(map(len, rows)) for rows in read) < 2 * SMALL_CHUNKS
     again = list(source.chunks(chunks[40].end))
     assert [(c.first_row, c.end) for c in again] == [(c.first_row, c.end) for c in chunks[41:]]
+
+
+def test_a_column_with_dots_in_its_name(tmp_path, small_chunks, monkeypatch):
+    """A row group of it is read piece by piece, as that of any other column."""
+    sizes = []
+
+    def counted(batch, *position):
+        sizes.append(batch.nbytes)
+        return chunks_of(batch, *position)
+
+    chunks_of = sources._chunks_of
+    monkeypatch.setattr(sources, "_chunks_of", counted)
+    texts = [f"{i} " * 100 for i in range(2_000)]
+    pq.write_table(pa.table({"page.text": texts}), tmp_path / "a.parquet", use_dictionary=False)
+    source = sources.Source([str(tmp_path / "a.parquet")], ["page.text"])
+    chunks = list(source.chunks(sources.Position()))
+    assert [text for chunk in chunks for text in chunk.rows.column(0).to_pylist()] == texts
+    assert max(sizes) < 2 * SMALL_CHUNKS
 
 
 def open_files(folder):
@@ -1069,6 +1183,16 @@ def test_a_column_that_is_there_twice(tmp_path):
         encode_dataset(tmp_path / "a.arrow", tmp_path / "out")
 
 
+def test_pipes_and_devices_are_no_files(tmp_path):
+    """To open a pipe would wait for somebody to write."""
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    (tmp_path / "device.jsonl").symlink_to("/dev/null")
+    for name in ("pipe.jsonl", "device.jsonl"):
+        with pytest.raises(DatasetError, match="no file that can be read again") as caught:
+            encode_dataset(tmp_path / name, tmp_path / "out")
+        assert caught.value.file == str(tmp_path / name)
+
+
 def test_a_name_that_is_no_utf8(tmp_path):
     path = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.jsonl")
     with open(path, "w") as file:
@@ -1077,13 +1201,45 @@ def test_a_name_that_is_no_utf8(tmp_path):
         encode_dataset(path, tmp_path / "out")
 
 
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_a_folder_whose_name_is_no_utf8(tmp_path, file_format):
+    """It is refused before anything is written, but for files that Arrow has no part in."""
+    path = write(tmp_path / "a.jsonl", ["a"])
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    encode_dataset(path, tmp_path / "out", format=file_format)
+    if file_format == "npy":
+        assert len(encode_dataset(path, folder, format="npy")[0]["ids"]) == 1
+        return
+    with pytest.raises(DatasetError, match="not UTF-8; rename it") as caught:
+        encode_dataset(path, folder, format=file_format)
+    assert caught.value.file == str(folder)
+    assert not folder.exists()
+    (tmp_path / "out").rename(folder)
+    with pytest.raises(DatasetError, match="not UTF-8; rename it"):
+        datasets.open(folder)[0]
+
+
 def test_a_manifest_without_its_parts(tmp_path):
     path = write(tmp_path / "a.jsonl", ["a"])
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "manifest.json").write_text('{"version": 1}')
-    for call in (datasets.open, lambda folder: encode_dataset(path, folder)):
-        with pytest.raises(DatasetError, match="no manifest of a data set"):
-            call(tmp_path / "out")
+    shard = encode_dataset(path, tmp_path / "out").manifest["shards"][0]
+    file = tmp_path / "out" / "manifest.json"
+    whole = file.read_text()
+    damaged = ['{"version": 1}', "[" * 100_000]
+    for key in ("job", "shards", "complete", "rejected"):
+        manifest = json.loads(whole)
+        del manifest[key]
+        damaged.append(json.dumps(manifest))
+    for key in shard:
+        for other in (None, "", [1], {"x": "y"}):
+            if (key, other) != ("name", ""):
+                manifest = json.loads(whole)
+                manifest["shards"][0][key] = other
+                damaged.append(json.dumps(manifest))
+    for text in damaged:
+        file.write_text(text)
+        for call in (datasets.open, lambda folder: encode_dataset(path, folder)):
+            with pytest.raises(DatasetError, match="no manifest of a data set"):
+                call(tmp_path / "out")
 
 
 # The command
@@ -1139,6 +1295,26 @@ def test_ctrl_c_ends_the_command(tmp_path, small_chunks, texts, monkeypatch):
     assert "the same command goes on" in done.output
     monkeypatch.undo()
     assert invoke(path, "--out", tmp_path / "out").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "error, problem",
+    [(MemoryError(), "not enough memory"), (pa.ArrowMemoryError("malloc failed"), "malloc failed")],
+)
+def test_no_file_is_to_blame_for_too_little_memory(tmp_path, monkeypatch, error, problem):
+    path = write(tmp_path / "a.jsonl", ["a"])
+
+    def write_block(*_):
+        raise error
+
+    monkeypatch.setattr(datasets.ShardWriter, "write", write_block)
+    with pytest.raises(MemoryError):
+        encode_dataset(path, tmp_path / "out")
+    done = invoke(path, "--out", tmp_path / "out")
+    assert done.exit_code == 1
+    assert done.output.startswith("harmony: error: encode-dataset: ")
+    assert problem in done.output
+    assert "damaged" not in done.output
 
 
 def test_a_job_that_fails_leaves_no_work_behind(tmp_path, small_chunks, encoding):
