@@ -315,6 +315,8 @@ cdef class Ids:
         if array.dtype.kind == "O":
             return self.copy(array.tolist())
         if array.dtype.kind not in "iu":
+            if array.shape[0] == 0:
+                return 0        # numpy.array([]) is of floats
             raise TypeError(f"token ids must be integers, not {array.dtype}")
         if array.dtype != numpy.uint32:
             wrong = (array < 0) | (array > 0xFFFFFFFF)
