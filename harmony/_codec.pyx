@@ -923,7 +923,8 @@ cdef class Texts:
         cdef Utf8 utf8
         try:
             utf8 = Utf8(self.owners[i])
-        except (HarmonyError, TypeError) as error:
+        # BufferError and ValueError: of a buffer that does not let itself be read, as Arrow's null.
+        except (BufferError, HarmonyError, TypeError, ValueError) as error:
             raise name_row(error, self.first_row + i)
         self.owners[i] = utf8
         row.codes = NULL
