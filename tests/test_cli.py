@@ -148,6 +148,11 @@ def test_input_that_is_no_list_of_ids(run, ids):
     assert failed_with_one_line(run("decode", stdin=ids))
 
 
+def test_an_object_without_ids_is_called_that(run):
+    for command in ("decode", "parse"):
+        assert failed_with_one_line(run(command, stdin=b'{"tokens": [1]}'), 'without "ids"')
+
+
 def test_wrong_usage(run):
     assert run("encode", "--special", "maybe").exit_code == 2
     assert run("nonsense").exit_code == 2
