@@ -315,6 +315,8 @@ cdef class Ids:
         if array.dtype.kind == "O":
             return self.copy(array.tolist())
         if array.dtype.kind not in "iu":
+            if array.shape[0] == 0:
+                return 0        # numpy.array([]) is of floats
             raise TypeError(f"token ids must be integers, not {array.dtype}")
         if array.dtype != numpy.uint32:
             wrong = (array < 0) | (array > 0xFFFFFFFF)
@@ -921,7 +923,8 @@ cdef class Texts:
         cdef Utf8 utf8
         try:
             utf8 = Utf8(self.owners[i])
-        except (HarmonyError, TypeError) as error:
+        # BufferError and ValueError: of a buffer that does not let itself be read, as Arrow's null.
+        except (BufferError, HarmonyError, TypeError, ValueError) as error:
             raise name_row(error, self.first_row + i)
         self.owners[i] = utf8
         row.codes = NULL

@@ -230,8 +230,8 @@ def job_for(
     rows = list(texts)
     try:
         sizes = np.fromiter(map(len, rows), np.int64, len(rows))  # type: ignore[arg-type]
-    except TypeError:
-        # Something in it is no text, or a buffer without a length; `Texts` knows better.
+    except (TypeError, ValueError):
+        # Something in it is no text, or a buffer without a length or released; `Texts` knows.
         sizes = np.zeros(len(rows), np.int64)
 
     def make_texts(start: int, stop: int, scratch: Scratch, first_row: int) -> Texts:

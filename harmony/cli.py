@@ -362,7 +362,8 @@ def _policy(tokenizer: Tokenizer, special: str, allow: tuple[str, ...]) -> dict[
     """The options of `Tokenizer.encode` that the command's options stand for."""
     for name in allow:
         if name not in tokenizer.special_tokens_set:
-            fail("--allow", f"{tokenizer.name} has no special token {name!r}")
+            problem = f"{tokenizer.name} has no special token {name!r}"
+            raise click.BadParameter(problem, param_hint="--allow")
     return {
         "allowed_special": "all" if special == "token" else set(allow),
         "disallowed_special": "all" if special == "refuse" else (),

@@ -51,7 +51,9 @@ def read_ids(name: str, content: bytes) -> list[int]:
             ids = [token for line in text.splitlines() for token in json.loads(line)["ids"]]
         else:
             ids = [int(word) for word in text.split()]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except KeyError:
+        fail(name, 'not a list of token ids (an object without "ids")')
+    except (ValueError, TypeError, RecursionError) as error:
         fail(name, f"not a list of token ids ({error})")
     for position, token in enumerate(ids):
         # A bool is an int for Python.

@@ -246,7 +246,10 @@ def _role_text(role: Any) -> str | None:
     """The word for a role, which may be text as well; AttributeError for what is neither."""
     if role is None:
         return None
-    return role if type(role) is str else str(role.value)
+    # A Role is a str, too; NumPy's strings are no more than that.
+    if isinstance(role, str) and not hasattr(role, "value"):
+        return str.__str__(role)
+    return str(role.value)
 
 
 def _role_of(role_text: str | None) -> Role | None:

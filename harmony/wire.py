@@ -109,6 +109,27 @@ def _check_text(text: str) -> None:
     text.encode()  # for the UnicodeEncodeError of a lone surrogate
 
 
+class _AsRead(float):
+    """A number as the reference reads it, which knows the one that is written."""
+
+    written: int | float
+
+    @classmethod
+    def of(cls, text: str, written: int | float) -> _AsRead:
+        number = cls(number_as_read(text))
+        number.written = written
+        return number
+
+
+def _as_written(value: Any) -> Any:
+    """The same JSON value with every number as it is written."""
+    if type(value) is dict:
+        return {key: _as_written(member) for key, member in value.items()}
+    if type(value) is list:
+        return [_as_written(member) for member in value]
+    return value.written if type(value) is _AsRead else value
+
+
 class _Reader:
     """Reads one JSON text. `where` names a value in errors."""
 
@@ -138,14 +159,14 @@ class _Reader:
         return members
 
     def _float(self, text: str) -> float:
-        as_read = number_as_read(text)
-        return float(text) if self._exact_numbers else as_read
+        as_read = _AsRead.of(text, float(text))
+        return as_read.written if self._exact_numbers else as_read
 
     def _integer(self, text: str) -> int | float:
         if text == "-0":
             return -0.0
-        as_read = number_as_read(text)
         value = int(text)
+        as_read = _AsRead.of(text, value)
         if self._exact_numbers or -(2**63) <= value < 2**64:
             return value
         return as_read
@@ -289,7 +310,8 @@ class _Reader:
         if type(schema) is not dict:
             raise _wrong(f"json_schema of {where}", "an object", schema)
         return ResponseFormat.model_construct(
-            json_schema=schema,
+            # The reference does not read these, so its numbers have no place in them.
+            json_schema=_as_written(schema),
             description=_optional_text(description, f"description of {where}"),
         )
 

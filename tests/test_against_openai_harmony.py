@@ -211,6 +211,7 @@ IDS = {
     "numpy strided": lambda: numpy.arange(20)[::3],
     "numpy reversed": lambda: numpy.arange(20)[::-1],
     "numpy empty": lambda: numpy.array([], dtype=numpy.int64),
+    "numpy empty, of floats": lambda: numpy.array([]),
     "numpy object": lambda: numpy.array([64, 65], dtype=object),
     "numpy bool": lambda: numpy.array([True, False]),
     "numpy float": lambda: numpy.array([64.0, 65.0]),

@@ -259,6 +259,16 @@ def test_null_has_no_ids(encoding):
     assert encoding.decode_batch(rows) == ["hello", "x"]
 
 
+def test_texts_that_cannot_be_read_name_the_row(encoding):
+    released = memoryview(b"abc")
+    released.release()
+    for batch in (["a", released], pa.array(["a", None])):
+        for method in (encoding.encode_batch, encoding.count_tokens_batch):
+            with pytest.raises(ValueError, match=r"^row 1: ") as caught:
+                method(batch)
+            assert caught.value.row == 1
+
+
 def test_errors_of_strict_decoding_name_the_row(encoding):
     with pytest.raises(UnicodeDecodeError, match="row 1") as caught:
         encoding.decode_batch([[24912], [160]], errors="strict")

@@ -120,8 +120,10 @@ def test_special_tokens_in_a_count(run, encoding):
 
 
 def test_unknown_special_token(run):
-    result = run("encode", "--allow", "<|nosuch|>", stdin=b"x")
-    assert failed_with_one_line(result, "<|nosuch|>")
+    for command in ("encode", "count"):
+        result = run(command, "--allow", "<|nosuch|>", stdin=b"x")
+        assert result.exit_code == 2 and result.stdout == ""
+        assert "--allow: o200k_harmony has no special token '<|nosuch|>'" in result.stderr
 
 
 @pytest.mark.parametrize("command", ["encode", "decode", "count"])
@@ -144,6 +146,11 @@ def test_input_that_is_no_text(run):
 )
 def test_input_that_is_no_list_of_ids(run, ids):
     assert failed_with_one_line(run("decode", stdin=ids))
+
+
+def test_an_object_without_ids_is_called_that(run):
+    for command in ("decode", "parse"):
+        assert failed_with_one_line(run(command, stdin=b'{"tokens": [1]}'), 'without "ids"')
 
 
 def test_wrong_usage(run):

@@ -183,11 +183,13 @@ def test_arguments(encoding):
 
 @pytest.mark.parametrize("role", Role)
 def test_a_role_may_be_plain_text(role, encoding):
-    parser = StreamableParser(encoding, role.value)
-    assert parser.current_role is role
     ids = [MESSAGE, HELLO, END]
     expected = parse_messages_from_completion_tokens(encoding, ids, role)
-    assert parse_messages_from_completion_tokens(encoding, ids, role.value) == expected
+    for text in (role.value, np.str_(role.value)):
+        parser = StreamableParser(encoding, text)
+        assert parser.current_role is role
+        assert parse_messages_from_completion_tokens(encoding, ids, text) == expected
+        assert pickle.loads(pickle.dumps(parser.reset(text))).current_role is role
 
 
 @pytest.mark.parametrize("ids", [5, None, "ab", [1.0], ["x"], [[1]], [5, "x"], np.array([1.5])])

@@ -671,6 +671,21 @@ def test_response_formats_come_last(encoding):
     assert encoding.render(message) == ids
 
 
+@pytest.mark.parametrize("number", ["45.658802093481164", "18446744073709551616", "1e-07", "5"])
+@pytest.mark.parametrize("exact", [False, True])
+def test_numbers_of_response_formats_are_written_as_they_are(encoding, number, exact):
+    """Also where something else in the message has it read through its JSON."""
+
+    class Other(TextContent):
+        """Not plain."""
+
+    content = DeveloperContent.new().with_response_format("a", {"a": [json.loads(number)]})
+    options = RenderOptions(exact_numbers=exact)
+    for kind in (TextContent, Other):
+        message = Message.from_role_and_contents(Role.DEVELOPER, [content, kind(text="")])
+        assert f'{{"a":[{number}]}}' in encoding.decode(encoding.render(message, options))
+
+
 @pytest.mark.parametrize("schema", [{"a": math.nan}, {"a": "\ud800"}, {"a": object()}])
 def test_response_formats_are_checked(encoding, schema):
     content = DeveloperContent.new().with_response_format("a", {})
