@@ -60,6 +60,7 @@ cdef extern from "_ints.h":
     int prepare_ints() except -1
     int fill_with_ints(PyObject** items, const uint32_t* ids, Py_ssize_t n) except -1
     int64_t small_value(PyObject* value) noexcept
+    Py_ssize_t small_values(PyObject** items, Py_ssize_t n, uint32_t* ids) noexcept
 
 cdef extern from "_arrays.h":
     int load_numpy() except -1
@@ -286,6 +287,7 @@ cdef class Ids:
 
     cdef int copy(self, tokens) except -1:
         cdef Py_ssize_t i = 0
+        cdef Py_ssize_t done = 0
         cdef Py_ssize_t n = len(tokens)
         cdef object value
         cdef int64_t number
@@ -293,14 +295,17 @@ cdef class Ids:
         if not self.own:
             raise MemoryError()
         self.ids = self.own
+        if type(tokens) is list or type(tokens) is tuple:
+            done = small_values(list_items(<PyObject*>tokens), n, self.own)
+            self.n_ids = done
+            if done == n:
+                return 0
         for value in tokens:
             if i == n:
                 break       # an __index__ method made the list longer
-            number = small_value(<PyObject*>value)
-            if number >= 0:
-                self.own[i] = <uint32_t>number
-            else:
-                self.own[i] = id_from(value, i)
+            if i >= done:
+                number = small_value(<PyObject*>value)
+                self.own[i] = <uint32_t>number if number >= 0 else id_from(value, i)
             i += 1
         self.n_ids = i
 

@@ -596,7 +596,8 @@ cdef size_t search(
     const Tables* t, Context* c, const Text* text, size_t first, size_t stop, size_t n_unknown,
 ) noexcept nogil:
     """Find the ids of missed segments first ... stop in the vocabulary or among the spellings.
-    Those that are in neither go on the list `c.unknown`, which has so many; returns how many then."""
+    Those that are in neither go on the list `c.unknown`, which has n_unknown; returns how many it
+    has then."""
     cdef const uint8_t* text_end = text.bytes + text.n_bytes
     cdef Missed* missed
     cdef size_t n_elsewhere = 0

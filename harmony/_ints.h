@@ -103,7 +103,10 @@ static void add_int(uint32_t token) {
     n_ints++;
 }
 
-enum { INTS_AT_ONCE = 256 };
+enum {
+    INTS_AT_ONCE = 256,
+    INTS_AHEAD = 32             /* memory is asked for so many ints before it is needed */
+};
 
 /* New references to the ints of `n` ids; -1 with an exception set, and NULL in the place of those that are
  * missing, if there were NULLs before. */
@@ -130,9 +133,12 @@ static int fill_with_ints(PyObject **items, const uint32_t *ids, Py_ssize_t n) {
         }
         /* What has no int yet is written, too, and replaced then: few blocks have such an id. */
         for (Py_ssize_t k = i; k < stop; k++) {
+            if (n - k > INTS_AHEAD) prefetch(&int_places[ids[k + INTS_AHEAD]]);
             uint32_t place = int_places[ids[k]];
             all_places &= place;
             items[k] = int_at(place);
+            /* Whoever frees the list looks at each of them. */
+            prefetch(items[k]);
         }
         if (!all_places) {
             for (Py_ssize_t k = i; k < stop; k++) {
@@ -159,4 +165,16 @@ static inline int64_t small_value(PyObject *value) {
     if (n_digits == 1) return *digit_of(value);
     return n_digits == 0 ? 0 : -1;
 #endif
+}
+
+/* The ids that ints stand for, up to the first that is more or something else than a small int; returns
+ * how many. Nothing of Python runs meanwhile, so the sequence that they are in stays what it is. */
+static Py_ssize_t small_values(PyObject *const *items, Py_ssize_t n, uint32_t *ids) {
+    for (Py_ssize_t i = 0; i < n; i++) {
+        if (n - i > INTS_AHEAD) prefetch(items[i + INTS_AHEAD]);
+        int64_t value = small_value(items[i]);
+        if (value < 0) return i;
+        ids[i] = (uint32_t)value;
+    }
+    return n;
 }
