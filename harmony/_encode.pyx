@@ -444,7 +444,6 @@ cdef inline void write_spelling(
     cdef size_t k
     cdef uint32_t i
     # Where the first place has its tag, or room for two words, nobody looks at the second.
-    words = c.spellings[place].words
     if n_words <= 2 and not has_room(&c.spellings[place], n_words) and not find_words(
             &c.spellings[place], <uint32_t>hash, TAG):
         if has_room(&c.spellings[second], n_words) or (
