@@ -239,10 +239,17 @@ cdef class Utf8:
             self.has_view = True
             self.bytes = <const uint8_t*>self.view.buf
             self.n_bytes = self.view.len
+            if not self.view.readonly:
+                # Its own copy: were it written to meanwhile, the caches would have ids of one text
+                # for another from then on.
+                self.owner = PyBytes_FromStringAndSize(<const char*>self.bytes, self.n_bytes)
+                self.bytes = <const uint8_t*>PyBytes_AS_STRING(self.owner)
+                PyBuffer_Release(&self.view)
+                self.has_view = False
         with nogil:
             bad = find_malformed(self.bytes, self.n_bytes)
         if bad >= 0:
-            raise InvalidUtf8Error.at(bytes(text), bad)
+            raise InvalidUtf8Error.at(self.owner or bytes(text), bad)
 
     def __dealloc__(self):
         if self.has_view:

@@ -344,14 +344,16 @@ cdef Py_ssize_t next_segment_ends(
     cdef int n_here, next_start, cut
     cdef bint ends_here, is_unsure
     cdef Py_ssize_t n_new
-    cdef Py_ssize_t next_try = start if tier.find_ends else n_bytes
+    # `use_tier` may come in between, and some tiers have no `find_ends`.
+    cdef const Tier* own_tier = tier
+    cdef Py_ssize_t next_try = start if own_tier.find_ends else n_bytes
     if not cuts_are_used:
         cut_filter = NULL
     if scanner_alone:
         return next_piece_ends(text, n_bytes, start, ends, max_ends)
     while start < n_bytes and n_ends + ENDS_PER_WINDOW < max_ends:
         if start >= next_try and n_bytes - start >= MANY_BYTES:
-            n_new = tier.find_ends(
+            n_new = own_tier.find_ends(
                 cut_filter, text + start, n_bytes - start, start, ends + n_ends, max_ends - n_ends)
             next_try = start + TRY_AGAIN
             if n_new:

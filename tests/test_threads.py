@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from families import FAMILIES
+from processes import run
 from scale import scaled
 from strategies import random_texts
 
@@ -38,6 +39,31 @@ def test_one_encoding_serves_many_threads(encoding):
 
     with ThreadPoolExecutor(N_THREADS) as pool:
         assert all(pool.map(work, range(N_THREADS)))
+
+
+def test_another_tier_while_others_encode():
+    """Not all tiers have all loops."""
+    program = """
+import threading, time
+import harmony
+from harmony._segments import tiers, use_tier
+tokenizer = harmony.get_tokenizer("o200k_harmony")
+text = " the words of it, \u4e2d\u6587" * 20_000
+expected = tokenizer.count_tokens(text)
+counts = []
+threads = [
+    threading.Thread(target=lambda: counts.extend(tokenizer.count_tokens(text) for _ in range(30)))
+    for _ in range(2)
+]
+for each in threads:
+    each.start()
+while any(each.is_alive() for each in threads):
+    for name in tiers():
+        use_tier(name)
+        time.sleep(0.0001)
+print(counts == [expected] * 60)
+"""
+    assert run(program).split() == ["True"]
 
 
 def test_errors_stay_in_their_thread(encoding):

@@ -9,6 +9,8 @@ import pickle
 import re
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy
 import pytest
@@ -195,6 +197,29 @@ def test_a_buffer_is_released(tokenizer):
     text = bytearray(b"hello world")
     assert tokenizer.encode(text) == tokenizer.encode_ordinary(text) == [24912, 2375]
     text.append(0)  # BufferError while somebody still holds it
+
+
+def test_a_buffer_that_is_written_to_while_it_is_encoded(tokenizer):
+    """Its ids are those of what it held at first: were they not, some could be remembered as those
+    of other words, and later texts would get them."""
+    text = bytearray(b" one two" * 200_000)
+    expected = tokenizer.encode_to_numpy(bytes(text))
+    begun = threading.Event()
+
+    def encode():
+        begun.set()
+        return tokenizer.encode_to_numpy(text)
+
+    interval = sys.getswitchinterval()
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            sys.setswitchinterval(60)  # nobody else runs until the call gives up the lock
+            ids = pool.submit(encode)
+            begun.wait()
+            text[:] = b" six ten" * 200_000
+        finally:
+            sys.setswitchinterval(interval)
+        assert numpy.array_equal(ids.result(), expected)
 
 
 # Special tokens
