@@ -23,7 +23,7 @@ import os
 cimport cython
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcmp, memcpy, memset
+from libc.string cimport memcmp, memcpy, memmove, memset
 
 from harmony._bpe cimport (
     BAD_TABLES, INTERRUPTED, IS_LONG, MERGED_BYTES, MULTIPLIER_1, MULTIPLIER_2, NO_ID, OK,
@@ -320,7 +320,7 @@ cdef bint keep_ids(Context* c, Missed* missed, const uint32_t* ids, size_t n_ids
         return True
     if reserve(sink, n_ids) != OK:
         return False
-    memcpy(sink.ids + sink.n_ids, ids, n_ids * sizeof(uint32_t))
+    memmove(sink.ids + sink.n_ids, ids, n_ids * sizeof(uint32_t))   # they may be there already
     missed.n_ids = MORE_IDS
     missed.ids[0] = <uint32_t>sink.n_ids
     missed.ids[1] = <uint32_t>n_ids
@@ -523,14 +523,8 @@ cdef inline void take_ids(const Tables* t, Context* c, Missed* missed, size_t fi
     """The ids of a missed segment are those from `first` on in `c.more_ids`: few move to it."""
     cdef Sink* sink = &c.more_ids
     cdef size_t n_ids = sink.n_ids - first
-    if n_ids <= KEPT_IDS:
-        missed.n_ids = <uint8_t>n_ids
-        memcpy(missed.ids, sink.ids + first, n_ids * sizeof(uint32_t))
-        sink.n_ids = first
-    else:
-        missed.n_ids = MORE_IDS
-        missed.ids[0] = <uint32_t>first
-        missed.ids[1] = <uint32_t>n_ids
+    sink.n_ids = first
+    keep_ids(c, missed, sink.ids + first, n_ids)    # where there is room for them
     settle_new(t, c, missed, sink.ids + first, n_ids)
 
 
@@ -620,6 +614,7 @@ cdef size_t search(
         remember(c, missed, value)
         c.open[n_open] = c.short_ones[i]
         n_open += value == 0
+    # Of few once more: where the record is took the place of where the spellings are.
     for i in range(n_open):
         ask_for_spellings(t, c, &c.missed[c.open[i]])
     for i in range(n_open):
