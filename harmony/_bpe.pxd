@@ -1,7 +1,7 @@
 # Pieces -> ids (merging) over the rank arrays. See _bpe.pyx.
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-from harmony._segments cimport LANES, Lanes, Pairs
+from harmony._segments cimport LANES, Lanes, Pairs, UnitTables
 
 cdef extern from *:
     """
@@ -62,8 +62,7 @@ cdef struct Tables:
     uint32_t n_ids
     size_t longest                      # bytes of the longest token
     size_t longest_short                # bytes of the longest that short_records may hold
-    const uint32_t* byte_ids            # 256
-    const uint32_t* byte_pairs          # 65536 of two
+    UnitTables units                    # no characters in vocabularies whose merges are not proven
     const uint64_t* short_records       # of two words each
     const uint16_t* short_pilots
     Region short_region
@@ -78,8 +77,6 @@ cdef struct Tables:
     const uint32_t* sorted_ids          # n_sorted
     uint32_t n_sorted
     const uint32_t* prefix_starts       # 65537
-    const uint32_t* characters          # 65536
-    Pairs borders                       # of characters, by their numbers
     const uint64_t* cut_filter          # 1 << CUT_BITS bits
 
 
@@ -161,9 +158,6 @@ cdef bint begin_merging(
     const Tables* t, Merging* m, const uint8_t* piece, size_t n_bytes) noexcept nogil
 # Merge all pieces.
 cdef void end_merging(const Tables* t, Merging* m) noexcept nogil
-# The ids of one, at most SHORT_PIECE; returns how many.
-cdef size_t merged_ids(const Lanes* lanes, uint32_t* ids) noexcept nogil
-
 # Append the ids of a piece that is no token and has no place among these; `m` is free for that.
 cdef Status merge_piece(
     const Tables* t, Merging* m, const uint8_t* piece, size_t n_bytes, Sink* sink) noexcept nogil

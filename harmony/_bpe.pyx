@@ -8,7 +8,7 @@ How a piece that is no token itself becomes ids:
 
     1. At most SHORT_PIECE bytes, or as many characters where it is merged by these: merge the
        adjacent pair of lowest rank, leftmost first, until none is left. Many pieces are merged
-       together, a merge of each in turn (`begin_merging`, `end_merging`, `merged_ids`).
+       together, a merge of each in turn (`begin_merging`, `end_merging`).
     2. Longer, in o200k: by 1, in windows that are joined where they agree (`encode_in_windows`), or
        else by backtracking (`encode_by_backtracking`); linear in the piece. Most of a very long run
        of one character is left out and put back as ids (`encode_with_run`).
@@ -28,8 +28,8 @@ from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from harmony._pretokenize cimport forget_scanner_steps, scanner_steps
 from harmony._segments cimport (
-    CUT_BITS, ID_BITS, ID_SHIFT, LANES, LANES_AT_ONCE, LOWEST_REGION, NO_RECORD_ID, Pairs,
-    RECORD_ID_BITS, forget_segment_steps, segment_steps, tier,
+    CUT_BITS, ID_BITS, ID_SHIFT, LANES, LANES_AT_ONCE, LOWEST_REGION, NO_RECORD_ID, NUMBER_BITS,
+    Pairs, RECORD_ID_BITS, Tier, forget_segment_steps, segment_steps, tier,
 )
 
 from harmony.errors import VocabularyError
@@ -50,6 +50,7 @@ cdef extern from "_memory.h" nogil:
 
 cdef extern from "_tier.h" nogil:
     uint32_t place_of_pair(const Pairs* pairs, uint32_t left, uint32_t right) noexcept
+    bint are_equal_to_32(const uint8_t* a, const uint8_t* b, size_t n) noexcept
 
 cdef extern from "Python.h":
     int PyErr_CheckSignals() noexcept       # unlike Cython's own, leaves the exception set
@@ -59,7 +60,6 @@ cdef enum:
     ID_MASK = 0x1FFFFF
     # An id that no token has: before and behind the tokens of a piece.
     GUARD = ID_MASK
-    NUMBER_BITS = 13
 
 cdef enum:
     # A run of so many bytes is encoded at the length of the other, if its tokens repeat.
@@ -181,6 +181,9 @@ cdef uint32_t find_long(
     if record >> 32 != <uint32_t>hash or token >= t.n_ids or token_length(t, token) != n_bytes:
         return NO_ID
     count_steps(n_bytes // 8)
+    if 8 <= n_bytes <= 32:
+        return token if are_equal_to_32(
+            t.token_bytes + t.token_starts[token], piece, n_bytes) else NO_ID
     return token if memcmp(t.token_bytes + t.token_starts[token], piece, n_bytes) == 0 else NO_ID
 
 
@@ -203,12 +206,12 @@ cdef void read_bytes(
     """Units that are bytes."""
     cdef size_t i, key
     count_steps(n_bytes)
-    units.tokens[0] = u32_at(t.byte_ids, piece[0], 256)
+    units.tokens[0] = u32_at(t.units.byte_ids, piece[0], 256)
     for i in range(1, n_bytes):
-        units.tokens[i] = u32_at(t.byte_ids, piece[i], 256)
+        units.tokens[i] = u32_at(t.units.byte_ids, piece[i], 256)
         key = <size_t>load_u16(piece + i - 1) * 2
-        units.pairs[i] = u32_at(t.byte_pairs, key, 2 * 65536)
-        units.holders[i] = u32_at(t.byte_pairs, key + 1, 2 * 65536)
+        units.pairs[i] = u32_at(t.units.byte_pairs, key, 2 * 65536)
+        units.holders[i] = u32_at(t.units.byte_pairs, key + 1, 2 * 65536)
     units.n = n_bytes
 
 
@@ -246,7 +249,7 @@ cdef bint read_characters(
     cdef size_t k, length
     numbers[0] = 0
     while i < n_bytes:
-        character = u32_at(t.characters, code_point_at(piece, n_bytes, i, &length), 65536)
+        character = u32_at(t.units.characters, code_point_at(piece, n_bytes, i, &length), 65536)
         if character == NO_ID or n == SHORT_PIECE:
             return False
         units.tokens[n] = character & NO_RECORD_ID
@@ -257,9 +260,9 @@ cdef bint read_characters(
     count_steps(n)
     units.n = n
     units.starts[n] = <uint8_t>n_bytes
-    tier.find_places(&t.borders, numbers, numbers + 1, n, places)
+    tier.find_places(&t.units.borders, numbers, numbers + 1, n, places)
     for k in range(1, n):
-        record = u64_at(t.borders.records, places[k], t.borders.n_records)
+        record = u64_at(t.units.borders.records, places[k], t.units.borders.n_records)
         key = <uint64_t>numbers[k] << NUMBER_BITS | numbers[k + 1]
         record |= -<uint64_t>(record >> 2 * RECORD_ID_BITS != key)
         units.holders[k] = record >> RECORD_ID_BITS & NO_RECORD_ID
@@ -298,6 +301,9 @@ cdef bint begin_merging(
     other tokens may take a part of it, so that its bytes are merged one by one.
 
     What the others make `end_merging` looks up, for many pieces at once.
+
+    Where a processor has the instructions, its tier does the same for pieces of few units, none of
+    them late, without a branch on what they are.
     """
     cdef Lanes* lanes = &m.pieces[m.n]
     cdef Units units
@@ -308,7 +314,17 @@ cdef bint begin_merging(
     cdef size_t lane = 0
     cdef size_t i = piece[0] == 0x20 and n_bytes > 1
     # From U+0380 on: in words of Latin script there are more characters, but less to gain.
-    cdef bint by_characters = t.borders.records != NULL and piece[i] >= 0xCE
+    cdef bint by_characters = t.units.borders.records != NULL and piece[i] >= 0xCE
+    cdef const Tier* own_tier = tier
+    cdef int n_wanted
+    if own_tier.begin_merging:
+        n_wanted = own_tier.begin_merging(
+            &t.units, piece, n_bytes, by_characters, lanes, <uint32_t>(m.n * LANES),
+            m.wanted_lanes + m.n_wanted)
+        if n_wanted >= 0:
+            m.n_wanted += n_wanted
+            m.n += 1
+            return True
     if by_characters:
         by_characters = read_characters(t, piece, n_bytes, &units)
     if not by_characters:
@@ -344,7 +360,7 @@ cdef bint begin_merging(
         starts &= starts - 1
         if late >> i & 1:
             for i in range(units.starts[i], units.starts[i + 1]):
-                add_lane(m, lane, u32_at(t.byte_ids, piece[i], 256), NO_ID, False)
+                add_lane(m, lane, u32_at(t.units.byte_ids, piece[i], 256), NO_ID, False)
                 lane += 1
             continue
         token = units.tokens[i]
@@ -428,16 +444,6 @@ cdef void end_merging(const Tables* t, Merging* m) noexcept nogil:
         look_up_wanted(t, &wanted)
     m.n = 0
     m.n_wanted = 0
-
-
-cdef size_t merged_ids(const Lanes* lanes, uint32_t* ids) noexcept nogil:
-    cdef size_t n = 0
-    cdef uint64_t live = lanes.live & (lanes.live - 1)      # without the guards
-    while live & (live - 1):
-        ids[n] = lanes.ids[lowest_bit(live)]
-        live &= live - 1
-        n += 1
-    return n
 
 
 cdef struct Heap:
@@ -525,7 +531,7 @@ cdef Status merge_heap(
         status = NO_MEMORY
     if status == OK:
         for at in range(n):
-            parts[at].token = u32_at(t.byte_ids, piece[at], 256)
+            parts[at].token = u32_at(t.units.byte_ids, piece[at], 256)
             parts[at].before = at - 1
             parts[at].next = at + 1
         for at in range(n):
@@ -703,7 +709,7 @@ cdef Status encode_by_backtracking(
 cdef struct Window:
     # A part of a long piece, encoded by itself, and a border of its tokens.
     size_t stop         # of the window, in the piece
-    uint32_t ids[SHORT_PIECE]
+    uint32_t ids[LANES]
     size_t n_ids
     size_t next         # index of the token that begins at the border
     size_t border       # in the piece
@@ -730,7 +736,7 @@ cdef size_t merge_windows(
 cdef void read_window(const Lanes* lanes, const uint8_t* piece, Window* window) noexcept nogil:
     window.border = lanes.piece - piece
     window.stop = window.border + lanes.n_bytes
-    window.n_ids = merged_ids(lanes, window.ids)
+    window.n_ids = tier.merged_ids(lanes, window.ids)
     window.next = 0
 
 
@@ -1016,13 +1022,13 @@ cdef int check_items(const Tables* t) except -1:
                 length >= TOKEN_BYTES and load_u64(record) != <uint64_t>length << 32 | start):
             raise VocabularyError(f"table short_tokens has another length or place of token {i}")
     for i in range(256):
-        token = t.byte_ids[i]
+        token = t.units.byte_ids[i]
         if token >= t.n_ids or token_length(t, token) != 1 or (
                 t.token_bytes[t.token_starts[token]] != i):
             raise VocabularyError(f"token {token} is not the byte {i}")
     for i in range(2 * 65536):
-        if t.byte_pairs[i] != NO_ID and t.byte_pairs[i] >= t.n_ids:
-            raise VocabularyError(f"byte_pairs names token {t.byte_pairs[i]}")
+        if t.units.byte_pairs[i] != NO_ID and t.units.byte_pairs[i] >= t.n_ids:
+            raise VocabularyError(f"byte_pairs names token {t.units.byte_pairs[i]}")
     for i in range(t.pairs.n_records):
         token = t.pairs.records[i] & ID_MASK
         if token >= t.n_ids and ~t.pairs.records[i]:
@@ -1039,10 +1045,10 @@ cdef int check_items(const Tables* t) except -1:
                 token < t.n_ids and token_length(t, token) < token_length(t, i)):
             raise VocabularyError(f"shorter_prefix names token {token} for token {i}")
     for i in range(65536):
-        if t.characters[i] != NO_ID and t.characters[i] & NO_RECORD_ID >= t.n_ids:
+        if t.units.characters[i] != NO_ID and t.units.characters[i] & NO_RECORD_ID >= t.n_ids:
             raise VocabularyError(f"the character U+{i:04X} is no token")
-    for i in range(t.borders.n_records):
-        token = t.borders.records[i] & NO_RECORD_ID
+    for i in range(t.units.borders.n_records):
+        token = t.units.borders.records[i] & NO_RECORD_ID
         if token != NO_RECORD_ID and token >= t.n_ids:
             raise VocabularyError(f"border_records names token {token}")
     if t.n_sorted != t.n_ids:
@@ -1097,11 +1103,11 @@ cdef class RankTables:
             raise VocabularyError(f"table short_tokens does not have {n_ids} records")
         short_tokens = arrays["short_tokens"].reshape(-1)
         t.short_tokens = &short_tokens[0]
-        t.byte_ids = u32_pointer(arrays, "byte_ids", 256)
+        t.units.byte_ids = u32_pointer(arrays, "byte_ids", 256)
         if arrays["byte_pairs"].shape != (65536, 2):
             raise VocabularyError("table byte_pairs does not have 65536 records of 2 numbers")
         byte_pairs = arrays["byte_pairs"].reshape(-1)
-        t.byte_pairs = &byte_pairs[0]
+        t.units.byte_pairs = &byte_pairs[0]
         short_records, short_pilots = arrays["short_records"].reshape(-1), arrays["short_pilots"]
         t.short_records, t.short_pilots = &short_records[0], &short_pilots[0]
         read_region(&t.short_region, whole(arrays, "short"), "short", arrays)
@@ -1117,12 +1123,6 @@ cdef class RankTables:
             raise VocabularyError(f"table pair_regions does not have {ID_BITS} regions")
         for i in range(LOWEST_REGION, ID_BITS):
             set_region(&t.pairs, i, arrays["pair_regions"][i], "pair", arrays)
-        border_records, border_pilots = arrays["border_records"], arrays["border_pilots"]
-        if border_records.shape[0]:
-            t.borders.records, t.borders.pilots = &border_records[0], &border_pilots[0]
-            t.borders.n_records = border_records.shape[0]
-            for i in range(LOWEST_REGION, ID_BITS):
-                set_region(&t.borders, i, whole(arrays, "border"), "border", arrays)
         t.longest_short = SHORT_LENGTH if n_ids < NO_RECORD_ID else 0
         t.sorted_ids = u32_pointer(arrays, "sorted_ids", -1)
         if t.sorted_ids:
@@ -1135,7 +1135,14 @@ cdef class RankTables:
             t.split_right = u32_pointer(arrays, "split_right", n_ids)
             t.shorter_prefix = u32_pointer(arrays, "shorter_prefix", n_ids)
             t.prefix_starts = u32_pointer(arrays, "prefix_starts", 65537)
-            t.characters = u32_pointer(arrays, "characters", 65536)
+            t.units.characters = u32_pointer(arrays, "characters", 65536)
+            border_records, border_pilots = arrays["border_records"], arrays["border_pilots"]
+            if border_records.shape[0]:
+                t.units.borders.records = &border_records[0]
+                t.units.borders.pilots = &border_pilots[0]
+                t.units.borders.n_records = border_records.shape[0]
+                for i in range(LOWEST_REGION, ID_BITS):
+                    set_region(&t.units.borders, i, whole(arrays, "border"), "border", arrays)
         if not are_proven:
             check_items(t)
 

@@ -26,13 +26,13 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memmove, memset
 
 from harmony._bpe cimport (
-    BAD_TABLES, INTERRUPTED, IS_LONG, MERGED_BYTES, MULTIPLIER_1, MULTIPLIER_2, NO_ID, OK,
-    RECORD_KEY, SHORT_LENGTH, SHORT_PIECE, TOKEN_BYTES, Key, Lanes, Merging, Sink, Status, Tables,
+    BAD_TABLES, INTERRUPTED, IS_LONG, MERGED_BYTES, MULTIPLIER_1, MULTIPLIER_2, NO_ID, NO_MEMORY, OK,
+    RECORD_KEY, SHORT_LENGTH, TOKEN_BYTES, Key, Lanes, Merging, Sink, Status, Tables,
     begin_merging, end_merging, find_long, find_record, hash_of_long, is_full, make_careful_key,
-    merge_piece, merged_ids, must_stop, pilot_of, place_of_long, place_of_short, reserve,
+    merge_piece, must_stop, pilot_of, place_of_long, place_of_short, reserve,
 )
 from harmony._segments cimport (
-    ID_SHIFT, KEY_BYTES, LOOKED_UP_AT_ONCE, NO_RECORD_ID, RECORD_ID_BITS, SECOND_ID_SHIFT,
+    ID_SHIFT, KEY_BYTES, LANES, LOOKED_UP_AT_ONCE, NO_RECORD_ID, RECORD_ID_BITS, SECOND_ID_SHIFT,
     SEGMENTS_AT_ONCE, SLACK, Keys, Record, next_segment_ends, tier,
 )
 
@@ -312,11 +312,12 @@ cdef inline void mark_used(
 
 
 cdef bint keep_ids(Context* c, Missed* missed, const uint32_t* ids, size_t n_ids) noexcept nogil:
-    """Have a missed segment have these ids, or return False: there is no memory."""
+    """Have a missed segment have these ids, or return False: there is no memory. KEPT_IDS of them
+    may be read."""
     cdef Sink* sink = &c.more_ids
     if n_ids <= KEPT_IDS:
         missed.n_ids = <uint8_t>n_ids
-        memcpy(missed.ids, ids, n_ids * sizeof(uint32_t))
+        memcpy(missed.ids, ids, KEPT_IDS * sizeof(uint32_t))
         return True
     if reserve(sink, n_ids) != OK:
         return False
@@ -519,15 +520,6 @@ cdef uint32_t add_to_merging(const Tables* t, Context* c, Missed* missed) noexce
     return <uint32_t>c.merging.n - 1
 
 
-cdef inline void take_ids(const Tables* t, Context* c, Missed* missed, size_t first) noexcept nogil:
-    """The ids of a missed segment are those from `first` on in `c.more_ids`: few move to it."""
-    cdef Sink* sink = &c.more_ids
-    cdef size_t n_ids = sink.n_ids - first
-    sink.n_ids = first
-    keep_ids(c, missed, sink.ids + first, n_ids)    # where there is room for them
-    settle_new(t, c, missed, sink.ids + first, n_ids)
-
-
 cdef Status merge_together(
     const Tables* t, Context* c, const uint8_t* unknown, size_t n_unknown,
 ) noexcept nogil:
@@ -536,8 +528,9 @@ cdef Status merge_together(
     cdef Sink* sink = &c.more_ids
     cdef Status status
     cdef Missed* missed
+    cdef uint32_t ids[LANES]
     cdef size_t n_long = 0
-    cdef size_t first, i
+    cdef size_t first, n_ids, i
     end_merging(t, &c.merging)
     memset(c.waiting, 0, sizeof(c.waiting))
     for i in range(n_unknown):
@@ -545,12 +538,10 @@ cdef Status merge_together(
         if missed.ids[0] == NO_ID:
             n_long += 1
             continue
-        first = sink.n_ids
-        status = reserve(sink, SHORT_PIECE)
-        if status != OK:
-            return status
-        sink.n_ids += merged_ids(&c.merging.pieces[missed.ids[0]], sink.ids + first)
-        take_ids(t, c, missed, first)
+        n_ids = tier.merged_ids(&c.merging.pieces[missed.ids[0]], ids)
+        if not keep_ids(c, missed, ids, n_ids):
+            return NO_MEMORY
+        settle_new(t, c, missed, ids, n_ids)
     # Then `c.merging` is free for those that are too long for it as a whole.
     i = 0
     while n_long:
@@ -561,9 +552,14 @@ cdef Status merge_together(
         n_long -= 1
         first = sink.n_ids
         status = merge_piece(t, &c.merging, missed.bytes, missed.n_bytes, sink)
+        if status == OK:
+            status = reserve(sink, KEPT_IDS)
         if status != OK:
             return status
-        take_ids(t, c, missed, first)
+        n_ids = sink.n_ids - first
+        sink.n_ids = first
+        keep_ids(c, missed, sink.ids + first, n_ids)    # where there is room for them
+        settle_new(t, c, missed, sink.ids + first, n_ids)
     return OK
 
 

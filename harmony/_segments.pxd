@@ -21,6 +21,7 @@ cdef extern from "_tier.h" nogil:
         ID_BITS
         LOWEST_REGION
         CUT_BITS
+        NUMBER_BITS
     ctypedef struct ByteMasks:
         uint64_t upper, lower, number, space, blank, newline, wide, slash, apostrophe
     ctypedef struct LetterMasks:
@@ -46,6 +47,11 @@ cdef extern from "_tier.h" nogil:
         uint32_t* n_places
         uint32_t* first_pilot
         uint32_t* n_pilots
+    ctypedef struct UnitTables:
+        const uint32_t* byte_ids
+        const uint32_t* byte_pairs
+        const uint32_t* characters
+        Pairs borders
     ctypedef struct Tier:
         size_t (*find_ends)(
             const uint64_t* cut_filter, const uint8_t* bytes, size_t n_bytes, Py_ssize_t base,
@@ -67,11 +73,15 @@ cdef extern from "_tier.h" nogil:
             const uint32_t* pairs, const uint32_t* holders, size_t n) noexcept nogil
         uint64_t find_late(
             const uint32_t* tokens, const uint32_t* holders, size_t n) noexcept nogil
+        int (*begin_merging)(
+            const UnitTables* units, const uint8_t* piece, size_t n_bytes, bint by_characters,
+            Lanes* lanes, uint32_t first_lane, uint16_t* wanted) noexcept nogil
         void find_places(
             const Pairs* pairs, const uint32_t* lefts, const uint32_t* rights, size_t n,
             uint32_t* places) noexcept nogil
         size_t find_merges(
             const Lanes* pieces, uint8_t* open, size_t n, uint8_t* lanes) noexcept nogil
+        size_t merged_ids(const Lanes* piece, uint32_t* ids) noexcept nogil
         size_t skip_to_pair(
             const uint8_t* text, size_t n_bytes, uint8_t first, uint8_t second) noexcept nogil
         uint8_t* utf8_of_latin1(const uint8_t* text, size_t n, uint8_t* utf8) noexcept nogil

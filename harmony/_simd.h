@@ -2,7 +2,8 @@
  *
  * The file is compiled without flags that ask for a newer processor; `best_tier` looks at run time.
  * All tiers give the same pieces and ids (tests/test_segments.py, tests/test_ways.py); one may cut a piece
- * where another does not. What only one has, `find_ends`, has its twin in _segments.pyx.
+ * where another does not. What only one has has its twin elsewhere: `find_ends` in _segments.pyx,
+ * `begin_merging` in _bpe.pyx.
  */
 #pragma once
 #include "_tier.h"
@@ -195,6 +196,13 @@ static size_t find_merges_portable(const Lanes *pieces, uint8_t *open, size_t n,
     return n_merges;
 }
 
+static size_t merged_ids_portable(const Lanes *piece, uint32_t *ids) {
+    size_t n = 0;
+    uint64_t live = piece->live & (piece->live - 1);        /* without the guards */
+    for (; live & (live - 1); live &= live - 1) ids[n++] = piece->ids[lowest_bit(live)];
+    return n;
+}
+
 static size_t skip_to_pair_portable(const uint8_t *text, size_t n_bytes, uint8_t first,
                                     uint8_t second) {
     enum { AT_ONCE = 64 };
@@ -245,8 +253,8 @@ UTF8_OF_PORTABLE(utf8_of_ucs4_portable, uint32_t)
 static const Tier portable_tier = {
     NULL, classify_portable, find_cjk_portable, find_cuts_portable, find_letters_portable,
     write_ends_portable, make_keys_portable, look_up_portable, write_ids_portable,
-    find_first_merges_portable, find_late_portable, find_places_portable,
-    find_merges_portable, skip_to_pair_portable,
+    find_first_merges_portable, find_late_portable, NULL, find_places_portable,
+    find_merges_portable, merged_ids_portable, skip_to_pair_portable,
     utf8_of_latin1_portable, utf8_of_ucs2_portable, utf8_of_ucs4_portable,
 };
 
@@ -770,7 +778,7 @@ AVX2 static uint8_t *utf8_of_ucs4_avx2(const uint32_t *text, size_t n, uint8_t *
 static const Tier avx2_tier = {
     NULL, classify_avx2, find_cjk_avx2, find_cuts_portable, find_letters_avx2,
     write_ends_avx2, make_keys_avx2, look_up_avx2, write_ids_avx2,
-    find_first_merges_avx2, find_late_avx2, find_places_avx2, find_merges_avx2, skip_to_pair_avx2,
+    find_first_merges_avx2, find_late_avx2, NULL, find_places_avx2, find_merges_avx2, merged_ids_portable, skip_to_pair_avx2,
     utf8_of_latin1_avx2, utf8_of_ucs2_avx2, utf8_of_ucs4_avx2,
 };
 
@@ -1326,6 +1334,238 @@ AVX512 static void find_places_avx512(const Pairs *pairs, const uint32_t *lefts,
     }
 }
 
+/* --- the first merges of a piece of few units --- */
+
+enum { FEW_UNITS = 16 };
+/* An id that no token has: before and behind the tokens of a piece. */
+#define GUARD 0x1FFFFF
+#define NOTHING _mm512_set1_epi32(-1)           /* NO_RANK in each lane */
+
+/* The units of a piece, as _bpe.pyx has them: what they are as tokens, and of the border before each, the
+ * token that both units make and the first token that holds it. */
+typedef struct {
+    __m512i tokens, pairs, holders;
+} FewUnits;
+
+/* 2 * 8 of 64 bits -> the lower or the upper halves of all. */
+AVX512 static inline __m512i halves(__m512i first, __m512i second, int which) {
+    const __m512i lower = _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
+    return _mm512_permutex2var_epi32(
+        first, _mm512_add_epi32(lower, _mm512_set1_epi32(which)), second);
+}
+
+AVX512 static inline void read_few_bytes(const UnitTables *units, const uint8_t *piece,
+                                         __mmask16 here, FewUnits *few) {
+    __m128i bytes = _mm_maskz_loadu_epi8(here, piece);
+    __m512i each = _mm512_cvtepu8_epi32(bytes);
+    __m512i keys = _mm512_or_si512(
+        _mm512_slli_epi32(each, 8), _mm512_cvtepu8_epi32(_mm_bslli_si128(bytes, 1)));
+    __mmask16 inner = here & ~1u;
+    __m512i first = _mm512_mask_i32gather_epi64(
+        NOTHING, (__mmask8)inner, _mm512_castsi512_si256(keys), units->byte_pairs, 8);
+    __m512i second = _mm512_mask_i32gather_epi64(
+        NOTHING, (__mmask8)(inner >> 8), _mm512_extracti64x4_epi64(keys, 1), units->byte_pairs, 8);
+    few->tokens = _mm512_mask_i32gather_epi32(NOTHING, here, each, units->byte_ids, 4);
+    few->pairs = halves(first, second, 0);
+    few->holders = halves(first, second, 1);
+}
+
+/* The records of the borders between eight characters and those before them. Of all regions there is one. */
+AVX512 static inline __m512i find_borders(const Pairs *borders, __m256i before, __m256i numbers,
+                                          __mmask8 inner) {
+    uint32_t places[8];
+    __m512i left = _mm512_cvtepu32_epi64(before), right = _mm512_cvtepu32_epi64(numbers);
+#define SCALED(hash, n) _mm512_srli_epi64( \
+    _mm512_mul_epu32(_mm512_srli_epi64(hash, 32), _mm512_set1_epi64(n)), 32)
+    __m512i hash = _mm512_mullo_epi64(_mm512_or_si512(_mm512_slli_epi64(left, ID_BITS), right),
+                                      _mm512_set1_epi64(MULTIPLIER_1));
+    _mm256_storeu_si256((__m256i *)places, _mm512_cvtepi64_epi32(SCALED(hash, borders->n_pilots[0])));
+    __m128i pilots = load_pilots(borders->pilots, places);
+    hash = _mm512_mullo_epi64(_mm512_xor_si512(hash, _mm512_cvtepu16_epi64(pilots)),
+                              _mm512_set1_epi64(MULTIPLIER_2));
+    __m512i records = _mm512_mask_i64gather_epi64(
+        NOTHING, inner, SCALED(hash, borders->n_places[0]), borders->records, 8);
+#undef SCALED
+    __m512i key = _mm512_or_si512(_mm512_slli_epi64(left, NUMBER_BITS), right);
+    return _mm512_mask_mov_epi64(NOTHING, _mm512_cmpeq_epi64_mask(
+        _mm512_srli_epi64(records, 2 * RECORD_ID_BITS), key), records);
+}
+
+/* Returns how many units there are, or 0 if there are more or one of them is no token. */
+AVX512 static inline size_t read_few_characters(const UnitTables *units, const uint8_t *piece,
+                                                size_t n_bytes, FewUnits *few) {
+    const __m512i byte_numbers = _mm512_set_epi8(BYTES_64);
+    uint64_t all = (1ull << n_bytes) - 1;
+    __m512i bytes = _mm512_maskz_loadu_epi8(all, piece);
+    uint64_t firsts = all & ~_mm512_cmplt_epi8_mask(bytes, _mm512_set1_epi8((char)0xC0));
+    size_t n = _mm_popcnt_u64(firsts);
+    if (n > FEW_UNITS) return 0;
+    __mmask16 here = (__mmask16)((1u << n) - 1);
+    /* Where each character starts; behind the last one, where that ends. */
+    __m512i starts = _mm512_mask_compress_epi8(
+        _mm512_set1_epi8((char)n_bytes), firsts, byte_numbers);
+    __m128i start = _mm512_castsi512_si128(starts);
+    __m128i lengths = _mm_sub_epi8(
+        _mm_alignr_epi8(_mm512_extracti32x4_epi32(starts, 1), start, 1), start);
+#define BYTES_OF(k) _mm512_castsi512_si128(_mm512_permutexvar_epi8( \
+    _mm512_add_epi8(starts, _mm512_set1_epi8(k)), bytes))
+    __m128i first = BYTES_OF(0);
+    __m512i second = _mm512_cvtepu8_epi32(_mm_and_si128(BYTES_OF(1), _mm_set1_epi8(0x3F)));
+    __m512i third = _mm512_cvtepu8_epi32(_mm_and_si128(BYTES_OF(2), _mm_set1_epi8(0x3F)));
+#undef BYTES_OF
+    __mmask16 are_2 = _mm_cmpge_epu8_mask(first, _mm_set1_epi8((char)0xC2));
+    __mmask16 are_3 = _mm_cmpge_epu8_mask(first, _mm_set1_epi8((char)0xE0));
+    __m128i expected = _mm_mask_mov_epi8(_mm_set1_epi8(1), are_2, _mm_set1_epi8(2));
+    expected = _mm_mask_mov_epi8(expected, are_3, _mm_set1_epi8(3));
+    __m512i codes = _mm512_cvtepu8_epi32(first);
+    __m512i two = _mm512_or_si512(_mm512_slli_epi32(codes, 6), second);
+    __m512i three = _mm512_or_si512(_mm512_slli_epi32(two, 6), third);
+    codes = _mm512_mask_and_epi32(codes, are_2, two, _mm512_set1_epi32(0x7FF));
+    codes = _mm512_mask_and_epi32(codes, are_3, three, _mm512_set1_epi32(0xFFFF));
+    __m512i characters = _mm512_mask_i32gather_epi32(NOTHING, here, codes, units->characters, 4);
+    unsigned wrong = _mm_cmpneq_epi8_mask(lengths, expected)
+        | _mm_cmpge_epu8_mask(first, _mm_set1_epi8((char)0xF0))
+        | _mm512_mask_cmplt_epu32_mask(are_3, codes, _mm512_set1_epi32(0x800))
+        | _mm512_cmpeq_epi32_mask(characters, NOTHING)
+        | (_mm_cmpge_epu8_mask(first, _mm_set1_epi8((char)0x80)) & ~are_2);
+    if ((wrong & here) || !here) return 0;
+    few->tokens = _mm512_and_si512(characters, _mm512_set1_epi32(NO_RECORD_ID));
+    __m512i numbers = _mm512_srli_epi32(characters, RECORD_ID_BITS);
+    __m512i before = _mm512_alignr_epi32(numbers, numbers, 15);
+    __mmask16 inner = here & ~1u;
+    __m512i low = find_borders(&units->borders, _mm512_castsi512_si256(before),
+                               _mm512_castsi512_si256(numbers), (__mmask8)inner);
+    __m512i high = find_borders(&units->borders, _mm512_extracti64x4_epi64(before, 1),
+                                _mm512_extracti64x4_epi64(numbers, 1), (__mmask8)(inner >> 8));
+#define IDS(records) _mm512_and_si512(halves(records(low), records(high), 0), _mm512_set1_epi32(NO_RECORD_ID))
+#define SECOND_ID(records) (records)
+#define FIRST_ID(records) _mm512_srli_epi64(records, RECORD_ID_BITS)
+    few->holders = _mm512_mask_mov_epi32(NOTHING, inner, IDS(FIRST_ID));
+    few->pairs = IDS(SECOND_ID);
+    few->pairs = _mm512_mask_mov_epi32(
+        few->pairs, _mm512_cmpeq_epi32_mask(few->pairs, _mm512_set1_epi32(NO_RECORD_ID)), NOTHING);
+#undef IDS
+#undef SECOND_ID
+#undef FIRST_ID
+    return n;
+}
+
+AVX512 static int begin_merging_avx512(const UnitTables *units, const uint8_t *piece,
+                                       size_t n_bytes, int by_characters, Lanes *lanes,
+                                       uint32_t first_lane, uint16_t *wanted) {
+    const __m512i numbers = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+    FewUnits few;
+    size_t n = n_bytes;
+    if (by_characters) {
+        if (n_bytes > 3 * FEW_UNITS) return -1;
+        n = read_few_characters(units, piece, n_bytes, &few);
+        if (n == 0) return -1;
+    } else {
+        if (n_bytes > FEW_UNITS) return -1;
+        read_few_bytes(units, piece, (__mmask16)((1u << n) - 1), &few);
+    }
+    count_steps(n);
+    /* What is said of the border behind each unit, and of that before the one before it. */
+    __m512i next_pairs = _mm512_alignr_epi32(NOTHING, few.pairs, 1);
+    __m512i next_holders = _mm512_alignr_epi32(NOTHING, few.holders, 1);
+    __m512i last_holders = _mm512_alignr_epi32(few.holders, NOTHING, 15);
+    unsigned seconds = _mm512_mask_cmplt_epu32_mask(
+        _mm512_cmplt_epu32_mask(few.pairs, last_holders), few.pairs, next_holders);
+    unsigned starts = ((1u << n) - 1) & ~seconds;
+    unsigned alone = starts & ~(seconds >> 1);
+    if (by_characters) {
+        unsigned late = _mm512_cmpge_epu32_mask(few.tokens, few.holders)
+            | _mm512_cmpge_epu32_mask(few.tokens, next_holders);
+        if (late & alone) return -1;
+    }
+    unsigned known = (alone & alone << 1) | 1;
+    unsigned n_lanes = (unsigned)_mm_popcnt_u32(starts);
+    __m512i tokens = _mm512_mask_mov_epi32(few.tokens, (__mmask16)(seconds >> 1), next_pairs);
+    __m512i ranks = _mm512_mask_mov_epi32(NOTHING, (__mmask16)known, few.pairs);
+    lanes->ids[0] = GUARD;
+    _mm512_storeu_si512(lanes->ids + 1, _mm512_mask_compress_epi32(
+        _mm512_set1_epi32(GUARD), (__mmask16)starts, tokens));
+    lanes->ids[FEW_UNITS + 1] = GUARD;
+    _mm512_storeu_si512(lanes->ranks, _mm512_mask_compress_epi32(NOTHING, (__mmask16)starts, ranks));
+    _mm512_storeu_si512(lanes->ranks + LANES_AT_ONCE, NOTHING);
+    lanes->live = (4ull << n_lanes) - 1;
+    lanes->n_lanes = (n_lanes + 1 + LANES_AT_ONCE) & ~(uint32_t)(LANES_AT_ONCE - 1);
+    lanes->n_bytes = (uint32_t)n_bytes;
+    lanes->piece = piece;
+    unsigned unknown = _pext_u32(~known, starts);
+    __m512i which = _mm512_add_epi32(_mm512_set1_epi32((int)first_lane), numbers);
+    _mm256_storeu_si256((__m256i *)wanted, _mm512_cvtepi32_epi16(
+        _mm512_maskz_compress_epi32((__mmask16)unknown, which)));
+    return _mm_popcnt_u32(unknown);
+}
+
+/* --- the other merges --- */
+
+/* The lowest rank of a piece and its lane, of which the first counts, in each lane's own number:
+ * rank << 6 | lane. Of a lane without a rank that is above LOWEST_NONE. */
+#define LOWEST_NONE ((uint32_t)NO_RANK << 6)
+AVX512 static inline __m512i ranks_and_lanes(const Lanes *piece) {
+    __m512i lanes = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+#define READ(lane) _mm512_or_si512( \
+    _mm512_slli_epi32(_mm512_loadu_si512(piece->ranks + lane), 6), lanes)
+    __m512i least = READ(0);
+    /* Nearly all have no more lanes than that. */
+    for (uint32_t lane = LANES_AT_ONCE; lane < piece->n_lanes; lane += LANES_AT_ONCE) {
+        lanes = _mm512_add_epi32(lanes, _mm512_set1_epi32(LANES_AT_ONCE));
+        least = _mm512_min_epu32(least, READ(lane));
+    }
+#undef READ
+    return least;
+}
+
+/* Of sixteen pieces at once: each step has half as many vectors, with the lowest of twice as many. */
+AVX512 static size_t find_merges_avx512(const Lanes *pieces, uint8_t *open, size_t n,
+                                        uint8_t *lanes) {
+    size_t n_merges = 0;
+    for (size_t i = 0; i < n; i += 16) {
+        uint8_t numbers[16];
+        __m512i least[16];
+        __mmask16 here = (__mmask16)(n - i < 16 ? (1u << (n - i)) - 1 : 0xFFFF);
+        __m128i sixteen = _mm_maskz_loadu_epi8(here, open + i);
+        _mm_storeu_si128((__m128i *)numbers, sixteen);
+        for (int k = 0; k < 16; k++) least[k] = ranks_and_lanes(pieces + numbers[k]);
+#define JOINED(k, step, low, high) \
+    least[k] = _mm512_min_epu32(low(least[k], least[k + step]), high(least[k], least[k + step]));
+#define LOW(a, b) _mm512_shuffle_i32x4(a, b, 0x88)
+#define HIGH(a, b) _mm512_shuffle_i32x4(a, b, 0xDD)
+        for (int k = 0; k < 16; k += 2) {
+            JOINED(k, 1, _mm512_unpacklo_epi32, _mm512_unpackhi_epi32)
+        }
+        for (int k = 0; k < 16; k += 4) {
+            JOINED(k, 2, _mm512_unpacklo_epi64, _mm512_unpackhi_epi64)
+        }
+        for (int k = 0; k < 16; k += 8) JOINED(k, 4, LOW, HIGH)
+        JOINED(0, 8, LOW, HIGH)
+#undef JOINED
+#undef LOW
+#undef HIGH
+        here = _mm512_mask_cmplt_epu32_mask(here, least[0], _mm512_set1_epi32((int)LOWEST_NONE));
+        __m128i at = _mm512_cvtepi32_epi8(_mm512_and_si512(least[0], _mm512_set1_epi32(63)));
+        _mm_storeu_si128((__m128i *)(open + n_merges), _mm_maskz_compress_epi8(here, sixteen));
+        _mm_storeu_si128((__m128i *)(lanes + n_merges), _mm_maskz_compress_epi8(here, at));
+        n_merges += (size_t)_mm_popcnt_u32(here);
+    }
+    return n_merges;
+}
+
+AVX512 static size_t merged_ids_avx512(const Lanes *piece, uint32_t *ids) {
+    uint64_t live = piece->live & (piece->live - 1);        /* without the guards */
+    size_t n = 0;
+    live ^= 1ull << highest_bit(live);
+    for (uint32_t lane = 0; lane < piece->n_lanes; lane += LANES_AT_ONCE) {
+        __mmask16 here = (__mmask16)(live >> lane);
+        _mm512_storeu_si512(ids + n, _mm512_maskz_compress_epi32(
+            here, _mm512_loadu_si512(piece->ids + lane)));
+        n += (size_t)_mm_popcnt_u32(here);
+    }
+    return n;
+}
+
 AVX512 static uint32_t *write_ids_avx512(const uint64_t *values, size_t n, uint32_t *ids) {
     const __m512i first_mask = _mm512_set1_epi64(NO_RECORD_ID);
     const __m512i second_mask = _mm512_set1_epi64((int64_t)NO_RECORD_ID << 32);
@@ -1458,8 +1698,8 @@ AVX512 static uint8_t *utf8_of_ucs4_avx512(const uint32_t *text, size_t n, uint8
 static const Tier avx512_tier = {
     find_ends_avx512, classify_avx2, find_cjk_avx2, find_cuts_portable, find_letters_avx2,
     write_ends_avx512, make_keys_avx512, look_up_avx2, write_ids_avx512,
-    find_first_merges_avx2, find_late_avx2, find_places_avx512, find_merges_avx2,
-    skip_to_pair_avx512,
+    find_first_merges_avx2, find_late_avx2, begin_merging_avx512, find_places_avx512,
+    find_merges_avx512, merged_ids_avx512, skip_to_pair_avx512,
     utf8_of_latin1_avx512, utf8_of_ucs2_avx512, utf8_of_ucs4_avx512,
 };
 

@@ -83,12 +83,14 @@ static inline int are_equal(const uint8_t *a, const uint8_t *b, size_t n) {
 #endif
 }
 
-/* The same for 16 <= n <= 32, of which no more is read: the first 16 and the last. */
+/* The same for 8 <= n <= 32, of which no more is read: in words from both ends on. */
 static inline int are_equal_to_32(const uint8_t *a, const uint8_t *b, size_t n) {
-    uint64_t first = (load_u64(a) ^ load_u64(b)) | (load_u64(a + 8) ^ load_u64(b + 8));
-    a += n - 16;
-    b += n - 16;
-    return (first | (load_u64(a) ^ load_u64(b)) | (load_u64(a + 8) ^ load_u64(b + 8))) == 0;
+    size_t from_start = n < 16 ? 0 : 8, from_end = n < 16 ? 8 : 16;
+    uint64_t differs = (load_u64(a) ^ load_u64(b)) | (load_u64(a + from_start) ^ load_u64(b + from_start));
+    a += n;
+    b += n;
+    differs |= load_u64(a - from_end) ^ load_u64(b - from_end);
+    return (differs | (load_u64(a - 8) ^ load_u64(b - 8))) == 0;
 }
 
 /* --- where a piece may be cut --- */
@@ -177,6 +179,16 @@ typedef struct {
     const uint8_t *piece;
 } Lanes;
 
+/* What a piece is merged from, bytes or characters, as rank_tables.py describes it. */
+typedef struct {
+    const uint32_t *byte_ids;       /* 256 */
+    const uint32_t *byte_pairs;     /* 65536 of two */
+    const uint32_t *characters;     /* 65536; NULL: pieces are merged by bytes */
+    Pairs borders;                  /* of characters, by their numbers */
+} UnitTables;
+
+enum { NUMBER_BITS = 13 };
+
 /* --- the loops, as each kind of processor has them --- */
 
 typedef struct {
@@ -230,6 +242,12 @@ typedef struct {
     /* Of `n` such units: which of the tokens come behind one that holds a border of theirs. */
     uint64_t (*find_late)(const uint32_t *tokens, const uint32_t *holders, size_t n);
 
+    /* `begin_merging` of _bpe.pyx for a piece of few units, bytes or characters: fills `lanes` and writes the
+     * numbers of those whose ranks are yet to be looked up, counted from `first_lane` on. Returns how many
+     * these are; less than 0 if the piece is left to that. 16 numbers may be written. NULL: all are. */
+    int (*begin_merging)(const UnitTables *units, const uint8_t *piece, size_t n_bytes,
+                         int by_characters, Lanes *lanes, uint32_t first_lane, uint16_t *wanted);
+
     /* The places of `n` pairs of ids, and their records asked for. LANES_AT_ONCE more of each may be read
      * or written. */
     void (*find_places)(const Pairs *pairs, const uint32_t *lefts, const uint32_t *rights, size_t n,
@@ -238,6 +256,9 @@ typedef struct {
     /* Of the `n` pieces whose numbers are in `open`: those that have a merge, to the front, and the lane
      * of the lowest rank of each, the first if there are several; returns how many they are. */
     size_t (*find_merges)(const Lanes *pieces, uint8_t *open, size_t n, uint8_t *lanes);
+
+    /* The ids of a merged piece, at most SHORT_PIECE; returns how many. As many as it has lanes may be written. */
+    size_t (*merged_ids)(const Lanes *piece, uint32_t *ids);
 
     /* Where in `text` to begin to look for these two bytes in a row: it holds none before. */
     size_t (*skip_to_pair)(const uint8_t *text, size_t n_bytes, uint8_t first, uint8_t second);

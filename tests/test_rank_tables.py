@@ -10,6 +10,7 @@ import pytest
 import harmony
 from harmony import VocabularyError, rank_tables
 from harmony._bpe import RankTables
+from harmony._codec import Codec
 from harmony.rank_tables import (
     EMPTY,
     ID_BITS,
@@ -209,3 +210,11 @@ def test_damaged_tables_are_refused(name, at, value, tables):
     damaged[at] = value
     with pytest.raises(VocabularyError):
         RankTables({**tables, name: damaged})
+
+
+def test_borders_serve_only_with_the_merge_of_every_token(tables, base_tokenizer):
+    """Without it characters are not looked up, whatever the tables hold."""
+    names = ("split_left", "split_right", "shorter_prefix", "sorted_ids", "prefix_starts")
+    partial = {**tables, **{name: tables[name][:0] for name in (*names, "characters")}}
+    text = " необъяснимостями" * 3
+    assert Codec(RankTables(partial), {}).encode_list(text, None, None) == base_tokenizer.encode_ordinary(text)
