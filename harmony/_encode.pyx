@@ -26,8 +26,8 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memmove, memset
 
 from harmony._bpe cimport (
-    BAD_TABLES, INTERRUPTED, IS_LONG, MERGED_BYTES, MULTIPLIER_1, MULTIPLIER_2, NO_ID, NO_MEMORY, OK,
-    RECORD_KEY, SHORT_LENGTH, TOKEN_BYTES, Key, Lanes, Merging, Sink, Status, Tables,
+    BAD_TABLES, INTERRUPTED, IS_LONG, MERGED_BYTES, MULTIPLIER_1, MULTIPLIER_2, NO_ID, NO_MEMORY,
+    OK, RECORD_KEY, SHORT_LENGTH, TOKEN_BYTES, Key, Lanes, Merging, Sink, Status, Tables,
     begin_merging, end_merging, find_long, find_record, hash_of_long, is_full, make_careful_key,
     merge_piece, must_stop, pilot_of, place_of_long, place_of_short, reserve,
 )

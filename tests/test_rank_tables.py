@@ -217,4 +217,6 @@ def test_borders_serve_only_with_the_merge_of_every_token(tables, base_tokenizer
     names = ("split_left", "split_right", "shorter_prefix", "sorted_ids", "prefix_starts")
     partial = {**tables, **{name: tables[name][:0] for name in (*names, "characters")}}
     text = " необъяснимостями" * 3
-    assert Codec(RankTables(partial), {}).encode_list(text, None, None) == base_tokenizer.encode_ordinary(text)
+    assert Codec(RankTables(partial), {}).encode_list(
+        text, None, None
+    ) == base_tokenizer.encode_ordinary(text)
