@@ -104,7 +104,7 @@ static void add_int(uint32_t token) {
 }
 
 enum {
-    INTS_AT_ONCE = 256,
+    INTS_AT_ONCE = 32,          /* few have an id without an int; all are looked at again then */
     INTS_AHEAD = 32             /* memory is asked for so many ints before it is needed */
 };
 
