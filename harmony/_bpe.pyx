@@ -28,8 +28,8 @@ from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from harmony._pretokenize cimport forget_scanner_steps, scanner_steps
 from harmony._segments cimport (
-    CUT_BITS, ID_BITS, ID_SHIFT, LANES, LANES_AT_ONCE, LOWEST_REGION, NO_RECORD_ID, NUMBER_BITS,
-    Pairs, RECORD_ID_BITS, Tier, forget_segment_steps, segment_steps, tier,
+    CUT_BITS, FILLED_AT_ONCE, ID_BITS, ID_SHIFT, LANES, LANES_AT_ONCE, LOWEST_REGION, NO_RECORD_ID,
+    NUMBER_BITS, Pairs, RECORD_ID_BITS, Tier, forget_segment_steps, segment_steps, tier,
 )
 
 from harmony.errors import VocabularyError
@@ -355,6 +355,11 @@ cdef bint begin_merging(
     while i < n_lanes + 2:
         memset(lanes.ranks + i, 0xFF, LANES_AT_ONCE * sizeof(uint32_t))     # NO_ID
         i += LANES_AT_ONCE
+    if own_tier.fill_lanes and not late and units.n <= FILLED_AT_ONCE:
+        lane = own_tier.fill_lanes(
+            units.tokens, units.pairs, units.n, starts, known, lanes, <uint32_t>(m.n * LANES),
+            m.wanted_lanes, &m.n_wanted)
+        starts = 0
     while starts:
         i = lowest_bit(starts)
         starts &= starts - 1

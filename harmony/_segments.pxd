@@ -18,6 +18,7 @@ cdef extern from "_tier.h" nogil:
         UTF8_SLACK
         LANES
         LANES_AT_ONCE
+        FILLED_AT_ONCE
         ID_BITS
         LOWEST_REGION
         CUT_BITS
@@ -76,6 +77,10 @@ cdef extern from "_tier.h" nogil:
         int (*begin_merging)(
             const UnitTables* units, const uint8_t* piece, size_t n_bytes, bint by_characters,
             Lanes* lanes, uint32_t first_lane, uint16_t* wanted) noexcept nogil
+        size_t (*fill_lanes)(
+            const uint32_t* tokens, const uint32_t* pairs, size_t n, uint64_t starts,
+            uint64_t known, Lanes* lanes, uint32_t first_lane, uint16_t* wanted,
+            size_t* n_wanted) noexcept nogil
         void find_places(
             const Pairs* pairs, const uint32_t* lefts, const uint32_t* rights, size_t n,
             uint32_t* places) noexcept nogil

@@ -2,8 +2,8 @@
  *
  * The file is compiled without flags that ask for a newer processor; `best_tier` looks at run time.
  * All tiers give the same pieces and ids (tests/test_segments.py, tests/test_ways.py); one may cut a piece
- * where another does not. What only one has has its twin elsewhere: `find_ends` in _segments.pyx,
- * `begin_merging` in _bpe.pyx.
+ * where another does not. What not all have has its twin elsewhere: `find_ends` in _segments.pyx, `begin_merging`
+ * and `fill_lanes` in `begin_merging` of _bpe.pyx.
  */
 #pragma once
 #include "_tier.h"
@@ -253,7 +253,7 @@ UTF8_OF_PORTABLE(utf8_of_ucs4_portable, uint32_t)
 static const Tier portable_tier = {
     NULL, classify_portable, find_cjk_portable, find_cuts_portable, find_letters_portable,
     write_ends_portable, make_keys_portable, look_up_portable, write_ids_portable,
-    find_first_merges_portable, find_late_portable, NULL, find_places_portable,
+    find_first_merges_portable, find_late_portable, NULL, NULL, find_places_portable,
     find_merges_portable, merged_ids_portable, skip_to_pair_portable,
     utf8_of_latin1_portable, utf8_of_ucs2_portable, utf8_of_ucs4_portable,
 };
@@ -384,6 +384,8 @@ AVX2 static void find_letters_avx2(const uint8_t *bytes, LetterMasks *letters) {
  * Behind them come zeros: the first item again. */
 static uint8_t chosen_quarters[16][16];     /* of 16 bytes, four at a time */
 static uint32_t chosen_ids[16][8];          /* of four pairs: all firsts, and the chosen seconds */
+/* The numbers of the bits that are set, and how many are set before each bit. */
+static uint8_t chosen_eighths[256][8], set_before[256][8];
 /* Of four lanes of four bytes the first one; two where the lower half of the index has a bit, three
  * where the upper half has it, too. */
 static uint8_t chosen_utf8[256][16];
@@ -391,6 +393,11 @@ static uint8_t chosen_utf8[256][16];
 static void make_shuffles(void) {
     for (int index = 0; index < 256; index++) {
         uint8_t *utf8 = chosen_utf8[index];
+        uint8_t n = 0;
+        for (uint8_t k = 0; k < 8; k++) {
+            set_before[index][k] = n;
+            if (index >> k & 1) chosen_eighths[index][n++] = k;
+        }
         for (int lane = 0; lane < 4; lane++) {
             int width = 1 + (index >> lane & 1) + (index >> (lane + 4) & 1);
             for (int k = 0; k < width; k++) *utf8++ = (uint8_t)(4 * lane + k);
@@ -555,6 +562,44 @@ AVX2 static uint64_t find_late_avx2(const uint32_t *tokens, const uint32_t *hold
     return late & (((uint64_t)1 << (n - 1) << 1) - 1);
 }
 
+/* All ones where a bit is set. */
+AVX2 static inline __m256i mask_of_8(uint64_t bits) {
+    __m256i each = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+    return _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32((int)bits), each), each);
+}
+
+AVX2 static size_t fill_lanes_avx2(const uint32_t *tokens, const uint32_t *pairs, size_t n,
+                                   uint64_t starts, uint64_t known, Lanes *lanes,
+                                   uint32_t first_lane, uint16_t *wanted, size_t *n_wanted) {
+    const __m256i none = _mm256_set1_epi32(-1);     /* NO_RANK */
+    uint64_t seconds = ~starts & ((1ull << n) - 1);
+    size_t lane = 0;
+    for (size_t i = 0; i < n; i += 8) {
+        unsigned here = starts >> i & 0xFF;
+        unsigned unknown = ~(known >> i) & here;
+        __m256i pair = _mm256_loadu_si256((const __m256i *)(pairs + i));
+        __m256i token = _mm256_blendv_epi8(
+            _mm256_loadu_si256((const __m256i *)(tokens + i)),
+            _mm256_loadu_si256((const __m256i *)(pairs + i + 1)), mask_of_8(seconds >> 1 >> i));
+        __m256i rank = _mm256_blendv_epi8(none, pair, mask_of_8(known >> i));
+        __m128i order = _mm_loadl_epi64((const __m128i *)chosen_eighths[here]);
+        __m256i to_front = _mm256_cvtepu8_epi32(order);
+        _mm256_storeu_si256((__m256i *)(lanes->ids + 1 + lane),
+                            _mm256_permutevar8x32_epi32(token, to_front));
+        _mm256_storeu_si256((__m256i *)(lanes->ranks + lane),
+                            _mm256_permutevar8x32_epi32(rank, to_front));
+        __m128i which = _mm_shuffle_epi8(
+            _mm_loadl_epi64((const __m128i *)set_before[here]),
+            _mm_loadl_epi64((const __m128i *)chosen_eighths[unknown]));
+        _mm_storeu_si128((__m128i *)(wanted + *n_wanted), _mm_add_epi16(
+            _mm_cvtepu8_epi16(which), _mm_set1_epi16((short)(first_lane + lane))));
+        *n_wanted += (size_t)_mm_popcnt_u32(unknown);
+        lane += (size_t)_mm_popcnt_u32(here);
+    }
+    _mm256_storeu_si256((__m256i *)(lanes->ranks + lane), none);
+    return lane;
+}
+
 /* a * b: of each 64 bits the whole product, or only the upper half of it, in the lower half. */
 AVX2 static inline __m256i cross_products(__m256i a, uint64_t b) {
     return _mm256_add_epi64(
@@ -631,33 +676,57 @@ AVX2 static void find_places_avx2(const Pairs *pairs, const uint32_t *lefts, con
 #undef SCALED
 #undef JOINED
 
+/* The lowest rank of a piece and its lane, of which the first counts, in one number: rank << 6 | lane. That of
+ * a lane without a rank is at least LOWEST_NONE. */
+#define LOWEST_NONE ((uint32_t)NO_RANK << 6)
+
+/* Numbers of which the least is that of a piece. */
+AVX2 static inline __m256i ranks_and_lanes_8(const Lanes *piece) {
+    __m256i lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    __m256i least = _mm256_set1_epi32(-1);
+    uint32_t lane = 0;
+    /* Nearly all have no more lanes than are looked at in the first turn. */
+    do {
+        for (int k = 0; k < LANES_AT_ONCE; k += 8) {
+            __m256i ranks = _mm256_loadu_si256((const __m256i *)(piece->ranks + lane + k));
+            least = _mm256_min_epu32(least, _mm256_or_si256(_mm256_slli_epi32(ranks, 6), lanes));
+            lanes = _mm256_add_epi32(lanes, _mm256_set1_epi32(8));
+        }
+        lane += LANES_AT_ONCE;
+    } while (lane < piece->n_lanes);
+    return least;
+}
+
+/* Of eight pieces at once: each step has half as many vectors, with the least of twice as many. */
 AVX2 static size_t find_merges_avx2(const Lanes *pieces, uint8_t *open, size_t n, uint8_t *lanes) {
     size_t n_merges = 0;
-    for (size_t i = 0; i < n; i++) {
-        const Lanes *piece = pieces + open[i];
-        uint32_t lowest = NO_RANK;
-        unsigned at = 0;
-        unsigned lane = 0;
-        /* Nearly all have no more lanes than are looked at in the first turn. */
-        do {
-            __m256i a = _mm256_loadu_si256((const __m256i *)(piece->ranks + lane));
-            __m256i b = _mm256_loadu_si256((const __m256i *)(piece->ranks + lane + 8));
-            __m256i least = _mm256_min_epu32(a, b);
-            least = _mm256_min_epu32(least, _mm256_permute2x128_si256(least, least, 1));
-            least = _mm256_min_epu32(least, _mm256_shuffle_epi32(least, 0x4E));
-            least = _mm256_min_epu32(least, _mm256_shuffle_epi32(least, 0xB1));
-            uint32_t rank = (uint32_t)_mm256_cvtsi256_si32(least);
-            unsigned found = (unsigned)_mm256_movemask_ps(
-                _mm256_castsi256_ps(_mm256_cmpeq_epi32(a, least)));
-            found |= (unsigned)_mm256_movemask_ps(
-                _mm256_castsi256_ps(_mm256_cmpeq_epi32(b, least))) << 8;
-            at = rank < lowest ? lane + (unsigned)lowest_bit(found) : at;
-            lowest = rank < lowest ? rank : lowest;
-            lane += LANES_AT_ONCE;
-        } while (lane < piece->n_lanes);
-        open[n_merges] = open[i];
-        lanes[n_merges] = (uint8_t)at;
-        n_merges += lowest != NO_RANK;
+    for (size_t i = 0; i < n; i += 8) {
+        size_t n_here = n - i < 8 ? n - i : 8;
+        uint8_t numbers[8] = {0};
+        uint32_t lowest[8];
+        __m256i least[8];
+        memcpy(numbers, open + i, n_here);
+        for (int k = 0; k < 8; k++) least[k] = ranks_and_lanes_8(pieces + numbers[k]);
+#define JOINED(k, step, low, high) \
+    least[k] = _mm256_min_epu32(low(least[k], least[k + step]), high(least[k], least[k + step]));
+#define LOW(a, b) _mm256_permute2x128_si256(a, b, 0x20)
+#define HIGH(a, b) _mm256_permute2x128_si256(a, b, 0x31)
+        for (int k = 0; k < 8; k += 2) {
+            JOINED(k, 1, _mm256_unpacklo_epi32, _mm256_unpackhi_epi32)
+        }
+        for (int k = 0; k < 8; k += 4) {
+            JOINED(k, 2, _mm256_unpacklo_epi64, _mm256_unpackhi_epi64)
+        }
+        JOINED(0, 4, LOW, HIGH)
+#undef JOINED
+#undef LOW
+#undef HIGH
+        _mm256_storeu_si256((__m256i *)lowest, least[0]);
+        for (size_t k = 0; k < n_here; k++) {
+            open[n_merges] = numbers[k];
+            lanes[n_merges] = lowest[k] & 63;
+            n_merges += lowest[k] < LOWEST_NONE;
+        }
     }
     return n_merges;
 }
@@ -778,7 +847,8 @@ AVX2 static uint8_t *utf8_of_ucs4_avx2(const uint32_t *text, size_t n, uint8_t *
 static const Tier avx2_tier = {
     NULL, classify_avx2, find_cjk_avx2, find_cuts_portable, find_letters_avx2,
     write_ends_avx2, make_keys_avx2, look_up_avx2, write_ids_avx2,
-    find_first_merges_avx2, find_late_avx2, NULL, find_places_avx2, find_merges_avx2, merged_ids_portable, skip_to_pair_avx2,
+    find_first_merges_avx2, find_late_avx2, NULL, fill_lanes_avx2, find_places_avx2,
+    find_merges_avx2, merged_ids_portable, skip_to_pair_avx2,
     utf8_of_latin1_avx2, utf8_of_ucs2_avx2, utf8_of_ucs4_avx2,
 };
 
@@ -1501,10 +1571,7 @@ AVX512 static int begin_merging_avx512(const UnitTables *units, const uint8_t *p
 
 /* --- the other merges --- */
 
-/* The lowest rank of a piece and its lane, of which the first counts, in each lane's own number:
- * rank << 6 | lane. Of a lane without a rank that is above LOWEST_NONE. */
-#define LOWEST_NONE ((uint32_t)NO_RANK << 6)
-AVX512 static inline __m512i ranks_and_lanes(const Lanes *piece) {
+AVX512 static inline __m512i ranks_and_lanes_16(const Lanes *piece) {
     __m512i lanes = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
 #define READ(lane) _mm512_or_si512( \
     _mm512_slli_epi32(_mm512_loadu_si512(piece->ranks + lane), 6), lanes)
@@ -1528,7 +1595,7 @@ AVX512 static size_t find_merges_avx512(const Lanes *pieces, uint8_t *open, size
         __mmask16 here = (__mmask16)(n - i < 16 ? (1u << (n - i)) - 1 : 0xFFFF);
         __m128i sixteen = _mm_maskz_loadu_epi8(here, open + i);
         _mm_storeu_si128((__m128i *)numbers, sixteen);
-        for (int k = 0; k < 16; k++) least[k] = ranks_and_lanes(pieces + numbers[k]);
+        for (int k = 0; k < 16; k++) least[k] = ranks_and_lanes_16(pieces + numbers[k]);
 #define JOINED(k, step, low, high) \
     least[k] = _mm512_min_epu32(low(least[k], least[k + step]), high(least[k], least[k + step]));
 #define LOW(a, b) _mm512_shuffle_i32x4(a, b, 0x88)
@@ -1698,8 +1765,8 @@ AVX512 static uint8_t *utf8_of_ucs4_avx512(const uint32_t *text, size_t n, uint8
 static const Tier avx512_tier = {
     find_ends_avx512, classify_avx2, find_cjk_avx2, find_cuts_portable, find_letters_avx2,
     write_ends_avx512, make_keys_avx512, look_up_avx2, write_ids_avx512,
-    find_first_merges_avx2, find_late_avx2, begin_merging_avx512, find_places_avx512,
-    find_merges_avx512, merged_ids_avx512, skip_to_pair_avx512,
+    find_first_merges_avx2, find_late_avx2, begin_merging_avx512, fill_lanes_avx2,
+    find_places_avx512, find_merges_avx512, merged_ids_avx512, skip_to_pair_avx512,
     utf8_of_latin1_avx512, utf8_of_ucs2_avx512, utf8_of_ucs4_avx512,
 };
 

@@ -164,7 +164,7 @@ static inline uint32_t place_of_pair(const Pairs *pairs, uint32_t left, uint32_t
     return pairs->first_place[region] + (uint32_t)((hash >> 32) * pairs->n_places[region] >> 32);
 }
 
-enum { LANES = 64, LANES_AT_ONCE = 16 };
+enum { LANES = 64, LANES_AT_ONCE = 16, FILLED_AT_ONCE = 48 };
 #define NO_RANK 0xFFFFFFFFu
 
 /* A piece of at most LANES - 2 bytes or characters while it is merged. Its tokens are in the lanes
@@ -247,6 +247,15 @@ typedef struct {
      * these are; less than 0 if the piece is left to that. 16 numbers may be written. NULL: all are. */
     int (*begin_merging)(const UnitTables *units, const uint8_t *piece, size_t n_bytes,
                          int by_characters, Lanes *lanes, uint32_t first_lane, uint16_t *wanted);
+
+    /* Put `n` <= FILLED_AT_ONCE units, none of them late, in lanes: a token for each that is in `starts`, made
+     * of two if the next one is not. Where `known` has its bit, what it would make with the token before it is
+     * what `pairs` says; else the number of the lane of that token, counted from `first_lane` on, is added to
+     * `wanted`, behind which 8 more may be written. Returns how many tokens there are. `lanes->ranks` hold no
+     * ranks before. NULL: that is for `begin_merging` of _bpe.pyx. */
+    size_t (*fill_lanes)(const uint32_t *tokens, const uint32_t *pairs, size_t n, uint64_t starts,
+                         uint64_t known, Lanes *lanes, uint32_t first_lane, uint16_t *wanted,
+                         size_t *n_wanted);
 
     /* The places of `n` pairs of ids, and their records asked for. LANES_AT_ONCE more of each may be read
      * or written. */
