@@ -239,9 +239,9 @@ cdef class Utf8:
             self.has_view = True
             self.bytes = <const uint8_t*>self.view.buf
             self.n_bytes = self.view.len
-            if not self.view.readonly:
+            if not (isinstance(text, memoryview) and isinstance((<object>text).obj, bytes)):
                 # Its own copy: were it written to meanwhile, the caches would have ids of one text
-                # for another from then on.
+                # for another from then on. What may only be read here may be written to elsewhere.
                 self.owner = PyBytes_FromStringAndSize(<const char*>self.bytes, self.n_bytes)
                 self.bytes = <const uint8_t*>PyBytes_AS_STRING(self.owner)
                 PyBuffer_Release(&self.view)

@@ -199,16 +199,18 @@ def test_a_buffer_is_released(tokenizer):
     text.append(0)  # BufferError while somebody still holds it
 
 
-def test_a_buffer_that_is_written_to_while_it_is_encoded(tokenizer):
+@pytest.mark.parametrize("view_of", [memoryview, lambda text: memoryview(text).toreadonly()])
+def test_a_buffer_that_is_written_to_while_it_is_encoded(view_of, tokenizer):
     """Its ids are those of what it held at first: were they not, some could be remembered as those
-    of other words, and later texts would get them."""
+    of other words, and later texts would get them. Who may only read it may not be the only one."""
     text = bytearray(b" one two" * 200_000)
     expected = tokenizer.encode_to_numpy(bytes(text))
+    view = view_of(text)
     begun = threading.Event()
 
     def encode():
         begun.set()
-        return tokenizer.encode_to_numpy(text)
+        return tokenizer.encode_to_numpy(view)
 
     interval = sys.getswitchinterval()
     with ThreadPoolExecutor(1) as pool:
