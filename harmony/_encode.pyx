@@ -94,7 +94,8 @@ cdef uint8_t no_token[TOKEN_BYTES]          # the record of no bytes
 
 
 cdef struct Missed:
-    # A segment that the first cache does not have, in one line of the processor's caches.
+    # A segment that the first cache does not have, in one line of the processor's caches. Of what
+    # may be a long token, `word_0` and `spelling` are its hash and place once spellings are read.
     uint64_t word_0                 # of its key
     uint64_t word_1
     const uint8_t* bytes
@@ -120,6 +121,8 @@ cdef struct Context:
     Keys keys
     uint64_t values[SEGMENTS_AT_ONCE + SLACK]
     uint32_t missed_segments[MISSED_AT_ONCE + SLACK]
+    size_t n_short                          # of those described, not yet searched for
+    size_t n_open
     uint8_t short_ones[MISSED_AT_ONCE]      # numbers of missed segments that may be short tokens
     uint8_t open[MISSED_AT_ONCE]            # and of those that are none
     uint8_t elsewhere[MISSED_AT_ONCE]       # and of those whose spelling may be in the other place
@@ -199,42 +202,39 @@ cdef inline void ask_for_spellings(const Tables* t, Context* c, Missed* missed) 
 
 
 cdef void describe_missed(
-    const Tables* t, Context* c, const Text* text, size_t first, size_t stop, size_t* n_short,
-    size_t* n_open,
+    const Tables* t, Context* c, const Text* text, size_t first, size_t stop, size_t first_segment,
 ) noexcept nogil:
-    """Fill these of `c.missed`, and put each of them on one of two lists."""
+    """Fill these of `c.missed`, and put each of them on one of two lists. The keys of segments from
+    `first_segment` on are still in `c.keys`."""
     cdef Missed* missed
     cdef Py_ssize_t start, n_bytes
-    cdef Key key
     cdef size_t i
     cdef uint32_t k
     cdef bint is_short
-    n_short[0] = n_open[0] = 0
     for i in range(first, stop):
         missed = &c.missed[i]
         k = c.missed_segments[i]
         start = c.borders[k]
         n_bytes = c.borders[k + 1] - start
-        make_careful_key(text.bytes, text.n_bytes, start, n_bytes, &key)
-        prefetch(pilot_of(&t.short_region, t.short_pilots, key.hash))
-        missed.word_0 = key.word_0
-        missed.word_1 = key.word_1
+        missed.word_0 = c.keys.words_0[k - first_segment]
+        missed.word_1 = c.keys.words_1[k - first_segment]
+        prefetch(pilot_of(&t.short_region, t.short_pilots, key_hash_of(missed)))
         missed.bytes = text.bytes + start
         missed.n_bytes = <uint32_t>min(n_bytes, <Py_ssize_t>NO_ID)
         missed.segment = <uint16_t>k
         # How long they are is hard to guess: no branch depends on it.
         is_short = missed.n_bytes <= t.longest_short
-        c.short_ones[n_short[0]] = <uint8_t>i
-        n_short[0] += is_short
-        c.open[n_open[0]] = <uint8_t>i
-        n_open[0] += not is_short
+        c.short_ones[c.n_short] = <uint8_t>i
+        c.n_short += is_short
+        c.open[c.n_open] = <uint8_t>i
+        c.n_open += not is_short
 
 
 cdef Status encode_segments(
     const Tables* t, Context* c, const Text* text, size_t n_segments, Sink* sink,
 ) noexcept nogil:
     """Append the ids of the segments that `c.borders` are the borders of."""
-    cdef size_t start, stop, next_stop, n_missed, n_searched, n_unknown
+    cdef size_t start, stop, next_stop, n_missed, n_new, n_searched, n_unknown
     cdef Status status
     count_steps(n_segments)
     stop = 0
@@ -244,7 +244,9 @@ cdef Status encode_segments(
         c.more_ids.n_ids = 0
         while stop < n_segments and n_missed + LOOKED_UP_AT_ONCE <= MISSED_AT_ONCE:
             next_stop = min(stop + LOOKED_UP_AT_ONCE, n_segments)
-            n_missed += look_up(c, text, stop, next_stop, c.missed_segments + n_missed)
+            n_new = look_up(c, text, stop, next_stop, c.missed_segments + n_missed)
+            describe_missed(t, c, text, n_missed, n_missed + n_new, stop)
+            n_missed += n_new
             stop = next_stop
             if n_missed - n_searched >= SEARCHED_AT_ONCE:
                 n_unknown = search(t, c, text, n_searched, n_missed, n_unknown)
@@ -591,10 +593,12 @@ cdef size_t search(
     cdef Missed* missed
     cdef size_t n_elsewhere = 0
     cdef size_t n_new = 0
-    cdef size_t n_short, n_open, i
-    cdef uint64_t value, hash
+    cdef size_t n_short = c.n_short
+    cdef size_t n_open = c.n_open
+    cdef size_t i
+    cdef uint64_t value
     cdef uint32_t token
-    describe_missed(t, c, text, first, stop, &n_short, &n_open)
+    c.n_short = c.n_open = 0
     if stop - first <= FEW_MISSED:
         for i in range(first, stop):
             ask_for_spellings(t, c, &c.missed[i])
@@ -636,13 +640,13 @@ cdef size_t search(
         c.open[n_new] = c.open[i]
         n_new += 1
         if t.longest_short < missed.n_bytes <= t.longest:
-            hash = hash_of_long(missed.bytes, missed.n_bytes)
-            prefetch(t.long_records + place_of_long(t, hash))
+            missed.word_0 = hash_of_long(missed.bytes, missed.n_bytes)
+            missed.spelling = place_of_long(t, missed.word_0)
+            prefetch(t.long_records + missed.spelling)
     for i in range(n_new):
         missed = &c.missed[c.open[i]]
         if t.longest_short < missed.n_bytes <= t.longest:
-            hash = hash_of_long(missed.bytes, missed.n_bytes)
-            token = find_long(t, missed.bytes, missed.n_bytes, hash, place_of_long(t, hash))
+            token = find_long(t, missed.bytes, missed.n_bytes, missed.word_0, missed.spelling)
             if token != NO_ID:
                 missed.ids[0] = token
                 missed.n_ids = 1
