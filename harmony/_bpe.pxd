@@ -26,7 +26,8 @@ cdef enum:
     WINDOW_STEP = 46
     SHORT_STEP = 28
     FEW_WINDOWS = 4
-    # Pieces that are merged together, and ranks that are looked up together before that.
+    # Pieces that are merged together, a multiple of 16 (find_merges), and ranks that are looked up
+    # together before that.
     MERGED_AT_ONCE = 64
     WANTED_AT_ONCE = 512
 

@@ -1092,8 +1092,8 @@ cdef class RankTables:
         cdef Py_ssize_t n_ids = len(arrays["token_starts"]) - 1
         cdef Py_ssize_t i
         self.arrays = arrays
-        if not 256 <= n_ids < ID_MASK:
-            raise VocabularyError(f"{n_ids} ids; a vocabulary has 256 to {ID_MASK - 1}")
+        if not 256 <= n_ids <= ID_MASK:
+            raise VocabularyError(f"{n_ids} ids; a vocabulary has 256 to {ID_MASK}")
         t.n_ids = <uint32_t>n_ids
         t.n_token_bytes = token_bytes.shape[0]
         t.token_bytes = &token_bytes[0]

@@ -263,7 +263,8 @@ typedef struct {
                         uint32_t *places);
 
     /* Of the `n` pieces whose numbers are in `open`: those that have a merge, to the front, and the lane
-     * of the lowest rank of each, the first if there are several; returns how many they are. */
+     * of the lowest rank of each, the first if there are several; returns how many they are. Of both, items up
+     * to the next multiple of 16 may be written. */
     size_t (*find_merges)(const Lanes *pieces, uint8_t *open, size_t n, uint8_t *lanes);
 
     /* The ids of a merged piece, at most SHORT_PIECE; returns how many. As many as it has lanes may be written. */

@@ -196,6 +196,16 @@ def test_gaps_in_the_ranks(path):
             ours.decode([gap])
 
 
+def test_the_highest_rank(path):
+    """One more is no id: it stands before and behind the tokens of a piece."""
+    ranks = {bytes([byte]): byte for byte in range(256)} | {b"ab": 300, b"abc": 2**21 - 2}
+    tokenizer = load(path, ranks)
+    assert tokenizer.encode_ordinary("abcab") == [2**21 - 2, 300]
+    assert tokenizer.decode([2**21 - 2]) == "abc"
+    with pytest.raises(VocabularyError, match=r"rank 2097151 is not in 0 \.\.\. 2097150"):
+        load(path, ranks | {b"abcd": 2**21 - 1})
+
+
 @pytest.mark.parametrize("n_bytes", [11, 12, 48, 49, 62, 63, 186, 187, 512, 513, 5_000])
 def test_tokens_that_no_merge_makes(path, n_bytes):
     """A piece that is a token is this token, of whatever length, although merging does not lead to it."""

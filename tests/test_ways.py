@@ -21,6 +21,7 @@ from strategies import random_texts, texts
 from ways import WAYS, working
 
 from harmony._encode import use_caches
+from harmony._segments import tiers, use_tier
 
 LINUX = re.match(r"(\d+)\.(\d+)", platform.release()) if sys.platform == "linux" else None
 FAST = [way for way in WAYS if way != "plain"]
@@ -126,6 +127,20 @@ def test_long_words(tokenizer, way, script):
             word = "".join(map(chr, rng.choices(letters, k=n)))
             several += [word, f" {word}", f" {word}q"]
     assert_same_as_plain(tokenizer, way, several)
+
+
+@pytest.mark.parametrize("tier", tiers())
+def test_a_piece_in_the_place_of_a_longer_one(tokenizer, tier):
+    """What the longer one left behind its tokens is not merged with them."""
+    signs = "\"'()<abzé–—яあ"
+    several = [sign * n for sign in signs for n in (40, *range(33, 7, -1))]
+    expected = ids_of(tokenizer, "plain", several)
+    with working("no caches"):
+        use_tier(tier)
+        for text, ids in zip(several, expected, strict=True):
+            for longer in (text[0] * 17, text[0] * 34):
+                tokenizer.encode_ordinary(longer)
+                assert_same_ids(text, tokenizer.encode_ordinary(text), ids)
 
 
 def test_segments_that_share_a_place_in_a_cache(tokenizer):
