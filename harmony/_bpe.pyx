@@ -28,8 +28,9 @@ from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from harmony._pretokenize cimport forget_scanner_steps, scanner_steps
 from harmony._segments cimport (
-    CUT_BITS, FILLED_AT_ONCE, ID_BITS, ID_SHIFT, LANES, LANES_AT_ONCE, LOWEST_REGION, NO_RECORD_ID,
-    NUMBER_BITS, Pairs, RECORD_ID_BITS, Tier, forget_segment_steps, segment_steps, tier,
+    CUT_BITS, FILLED_AT_ONCE, GUARD, ID_BITS, ID_SHIFT, LANES, LANES_AT_ONCE, LOWEST_REGION,
+    NO_RECORD_ID, NUMBER_BITS, Pairs, RECORD_ID_BITS, Tier, forget_segment_steps, segment_steps,
+    tier,
 )
 
 from harmony.errors import VocabularyError
@@ -58,8 +59,6 @@ cdef extern from "Python.h":
 # The same as in rank_tables.py, which describes the tables.
 cdef enum:
     ID_MASK = 0x1FFFFF
-    # An id that no token has: before and behind the tokens of a piece.
-    GUARD = ID_MASK
 
 cdef enum:
     # A run of so many bytes is encoded at the length of the other, if its tokens repeat.

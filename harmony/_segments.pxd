@@ -19,6 +19,7 @@ cdef extern from "_tier.h" nogil:
         LANES
         LANES_AT_ONCE
         FILLED_AT_ONCE
+        GUARD
         ID_BITS
         LOWEST_REGION
         CUT_BITS

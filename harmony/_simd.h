@@ -1407,8 +1407,6 @@ AVX512 static void find_places_avx512(const Pairs *pairs, const uint32_t *lefts,
 /* --- the first merges of a piece of few units --- */
 
 enum { FEW_UNITS = 16 };
-/* An id that no token has: before and behind the tokens of a piece. */
-#define GUARD 0x1FFFFF
 #define NOTHING _mm512_set1_epi32(-1)           /* NO_RANK in each lane */
 
 /* The units of a piece, as _bpe.pyx has them: what they are as tokens, and of the border before each, the

@@ -166,6 +166,8 @@ static inline uint32_t place_of_pair(const Pairs *pairs, uint32_t left, uint32_t
 
 enum { LANES = 64, LANES_AT_ONCE = 16, FILLED_AT_ONCE = 48 };
 #define NO_RANK 0xFFFFFFFFu
+/* An id that no token has: before and behind the tokens of a piece. */
+enum { GUARD = (1 << ID_BITS) - 1 };
 
 /* A piece of at most LANES - 2 bytes or characters while it is merged. Its tokens are in the lanes
  * whose bits are set in `live`, from left to right, with a guard before and behind them. The rank of
