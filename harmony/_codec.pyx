@@ -569,6 +569,7 @@ cdef bint encode_into(
     cdef Text source
     cdef Utf8 utf8
     cdef const Py_ssize_t[::1] given
+    source.is_padded = False
     source.n_specials = 0
     source.piece_ends = NULL
     source.n_piece_ends = 0

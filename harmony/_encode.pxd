@@ -14,6 +14,7 @@ cdef struct Span:
 cdef struct Text:
     const uint8_t* bytes
     Py_ssize_t n_bytes
+    bint is_padded                  # by zeros: PADDING of them
     const Span* specials            # in order, not overlapping
     Py_ssize_t n_specials
     const Py_ssize_t* piece_ends    # given by a pattern that is not compiled in; NULL: scan

@@ -33,7 +33,7 @@ from harmony._bpe cimport (
 )
 from harmony._segments cimport (
     ID_SHIFT, KEY_BYTES, LANES, LOOKED_UP_AT_ONCE, NO_RECORD_ID, RECORD_ID_BITS, SECOND_ID_SHIFT,
-    SEGMENTS_AT_ONCE, SLACK, Keys, Record, next_segment_ends, tier,
+    PADDING, SEGMENTS_AT_ONCE, SLACK, Keys, Record, next_segment_ends, tier,
 )
 
 cdef extern from "_tier.h" nogil:
@@ -86,6 +86,8 @@ cdef enum:
     # Instead of the number of a missed segment's ids: more than these, or yet to come.
     MORE_IDS = KEPT_IDS + 1
     STRAIGHT_TO_SINK = MORE_IDS + 1
+    # Texts of so many bytes are copied, with zeros behind them.
+    PADDED_TEXT = 256
     # So many bytes of text need most pages of the caches.
     PROVIDED_ABOVE = 1 << 12
 
@@ -128,6 +130,7 @@ cdef struct Context:
     uint8_t elsewhere[MISSED_AT_ONCE]       # and of those whose spelling may be in the other place
     uint8_t unknown[MISSED_AT_ONCE]         # and of those that are to be merged
     Merging merging
+    uint8_t short_text[PADDED_TEXT + PADDING]
     uint8_t waiting[1 << WAITING_BITS]      # by the hash of a segment: piece of `merging`, plus one
     Sink more_ids                   # of missed segments of more than KEPT_IDS
     bint remembers                  # the caches are written to
@@ -143,7 +146,7 @@ cdef size_t look_up(
 ) noexcept nogil:
     """Look up segments first ... stop, at most LOOKED_UP_AT_ONCE; returns how many are missed."""
     # Behind segments that begin after this place too little may be read.
-    cdef Py_ssize_t last_safe = text.n_bytes - KEY_BYTES
+    cdef Py_ssize_t last_safe = text.n_bytes if text.is_padded else text.n_bytes - KEY_BYTES
     cdef const Py_ssize_t* borders = c.borders + first
     cdef size_t n = stop - first
     cdef size_t safe = n
@@ -251,8 +254,10 @@ cdef Status encode_segments(
             if n_missed - n_searched >= SEARCHED_AT_ONCE:
                 n_unknown = search(t, c, text, n_searched, n_missed, n_unknown)
                 n_searched = n_missed
-        n_unknown = search(t, c, text, n_searched, n_missed, n_unknown)
-        status = merge_unknown(t, c, n_unknown)
+        status = OK
+        if n_missed:
+            n_unknown = search(t, c, text, n_searched, n_missed, n_unknown)
+            status = merge_unknown(t, c, n_unknown)
         if status == OK:
             status = emit(t, c, n_missed, start, stop, sink)
         if status != OK:
@@ -720,7 +725,8 @@ cdef Status encode_stretch(
                 return BAD_TABLES       # the face gives ends that cover every stretch
         else:
             n_ends = next_segment_ends(
-                t.cut_filter, text.bytes, stop, start, ends, SEGMENTS_AT_ONCE)
+                t.cut_filter, text.bytes, stop, text.is_padded and stop == text.n_bytes, start,
+                ends, SEGMENTS_AT_ONCE)
         status = encode_segments(t, c, text, n_ends, sink)
         if status != OK:
             return status
@@ -731,6 +737,21 @@ cdef Status encode_stretch(
 
 
 cdef Status encode_text(
+    const Tables* t, Context* context, const Text* text, Sink* sink,
+) noexcept nogil:
+    cdef Text padded
+    if not 0 < text.n_bytes <= PADDED_TEXT:
+        return encode_all(t, context, text, sink)
+    # So little is copied once, instead of its last bytes for each segment.
+    padded = text[0]
+    padded.bytes = context.short_text
+    padded.is_padded = True
+    memcpy(context.short_text, text.bytes, text.n_bytes)
+    memset(context.short_text + text.n_bytes, 0, PADDING)
+    return encode_all(t, context, &padded, sink)
+
+
+cdef Status encode_all(
     const Tables* t, Context* context, const Text* text, Sink* sink,
 ) noexcept nogil:
     cdef Py_ssize_t at = 0

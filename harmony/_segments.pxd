@@ -2,6 +2,8 @@
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 cdef enum:
+    # Zeros behind a text with which none of it needs to be copied.
+    PADDING = 64 + 8
     # Room for ends that `next_segment_ends` needs at least: for those of one window, and slack.
     ENDS_PER_WINDOW = 64 + 16
 
@@ -99,10 +101,11 @@ cdef const Tier* tier
 
 # Writes the ends of the segments that follow `start` (itself a segment boundary that an earlier
 # call gave, or 0) into `ends`, about `max_ends`, never more, and returns how many: at least one if
-# text is left and max_ends > ENDS_PER_WINDOW. `cut_filter` NULL: segments are pieces.
+# text is left and max_ends > ENDS_PER_WINDOW. `cut_filter` NULL: segments are pieces. `is_padded`:
+# PADDING zeros follow the text.
 cdef Py_ssize_t next_segment_ends(
-    const uint64_t* cut_filter, const uint8_t* text, Py_ssize_t n_bytes, Py_ssize_t start,
-    Py_ssize_t* ends, Py_ssize_t max_ends,
+    const uint64_t* cut_filter, const uint8_t* text, Py_ssize_t n_bytes, bint is_padded,
+    Py_ssize_t start, Py_ssize_t* ends, Py_ssize_t max_ends,
 ) noexcept nogil
 
 # Steps counted in this thread by the debug build (windows, wide characters); 0 in a release build.

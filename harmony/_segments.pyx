@@ -68,8 +68,6 @@ cdef enum:
     CJK = 1
     NEVER_SECOND = 7                    # none of them, or all that are not cut before
     NO_CUT = 0x80
-    # A key reads eight bytes, of which the last five may lie behind the window.
-    PADDING = 8
     # Borders up to here are certain in a window of ASCII text, if no white space reaches its end:
     # the longest look ahead is that of a contraction, three bytes.
     CERTAIN_IN_ASCII = 60
@@ -332,11 +330,12 @@ cdef inline int last_certain(const Window* window) noexcept nogil:
 
 
 cdef Py_ssize_t next_segment_ends(
-    const uint64_t* cut_filter, const uint8_t* text, Py_ssize_t n_bytes, Py_ssize_t start,
-    Py_ssize_t* ends, Py_ssize_t max_ends,
+    const uint64_t* cut_filter, const uint8_t* text, Py_ssize_t n_bytes, bint is_padded,
+    Py_ssize_t start, Py_ssize_t* ends, Py_ssize_t max_ends,
 ) noexcept nogil:
     cdef Py_ssize_t n_ends = 0
-    cdef uint8_t tail[WINDOW + PADDING]
+    # A window, and of the key of the last cut in it the bytes that lie behind it.
+    cdef uint8_t tail[PADDING]
     cdef const uint8_t* bytes
     cdef ByteMasks masks
     cdef Window window
@@ -364,7 +363,7 @@ cdef Py_ssize_t next_segment_ends(
         n_here = <int>(n_bytes - start) if ends_here else WINDOW
         count_steps(n_here)
         bytes = text + start
-        if n_bytes - start < WINDOW + PADDING:
+        if n_bytes - start < PADDING and not is_padded:
             bytes = tail
             memset(tail, 0, sizeof(tail))
             memcpy(tail, text + start, n_bytes - start)
@@ -456,7 +455,7 @@ def segment_ends(const uint8_t[::1] text not None, const uint64_t[::1] cut_filte
     with nogil:
         while start < n_bytes:
             n_new = next_segment_ends(
-                bits, &text[0], n_bytes, start, &view[n_ends], view.shape[0] - n_ends)
+                bits, &text[0], n_bytes, False, start, &view[n_ends], view.shape[0] - n_ends)
             n_ends += n_new
             start = view[n_ends - 1]
     return ends[:n_ends].astype(numpy.int64)
