@@ -159,6 +159,7 @@ cdef bint begin_merging(
     const Tables* t, Merging* m, const uint8_t* piece, size_t n_bytes) noexcept nogil
 # Merge all pieces.
 cdef void end_merging(const Tables* t, Merging* m) noexcept nogil
+
 # Append the ids of a piece that is no token and has no place among these; `m` is free for that.
 cdef Status merge_piece(
     const Tables* t, Merging* m, const uint8_t* piece, size_t n_bytes, Sink* sink) noexcept nogil

@@ -1371,34 +1371,36 @@ AVX512 static inline __m256i hashes_avx512(__m256i low, __m256i high) {
 
 MAKE_KEYS_256(AVX512, make_keys_avx512, hashes_avx512)
 
+/* The places of eight pairs, in 64 bits each, as `place_of_pair` says. */
+AVX512 static inline __m512i places_of_8(const Pairs *pairs, __m512i left, __m512i right) {
+    uint32_t indices[8];
+    __m512i bits = _mm512_or_si512(_mm512_or_si512(left, right),
+                                   _mm512_set1_epi64(1 << LOWEST_REGION));
+    __m512i region = _mm512_sub_epi64(_mm512_set1_epi64(63 - LOWEST_REGION),
+                                      _mm512_lzcnt_epi64(bits));
+    /* first + (upper half of hash * n) */
+#define SCALED(hash, n, first) _mm512_add_epi64( \
+    _mm512_srli_epi64(_mm512_mul_epu32( \
+        _mm512_srli_epi64(hash, 32), \
+        _mm512_permutexvar_epi32(region, _mm512_loadu_si512(n))), 32), \
+    _mm512_maskz_permutexvar_epi32(0x5555, region, _mm512_loadu_si512(first)))
+    __m512i hash = _mm512_mullo_epi64(_mm512_or_si512(_mm512_slli_epi64(left, ID_BITS), right),
+                                      _mm512_set1_epi64(MULTIPLIER_1));
+    __m512i index = SCALED(hash, pairs->n_pilots, pairs->first_pilot);
+    _mm256_storeu_si256((__m256i *)indices, _mm512_cvtepi64_epi32(index));
+    __m128i pilots = load_pilots(pairs->pilots, indices);
+    hash = _mm512_mullo_epi64(_mm512_xor_si512(hash, _mm512_cvtepu16_epi64(pilots)),
+                              _mm512_set1_epi64(MULTIPLIER_2));
+    return SCALED(hash, pairs->n_places, pairs->first_place);
+#undef SCALED
+}
+
 AVX512 static void find_places_avx512(const Pairs *pairs, const uint32_t *lefts,
                                       const uint32_t *rights, size_t n, uint32_t *places) {
-    const __m512i n_pilots = _mm512_loadu_si512(pairs->n_pilots);
-    const __m512i first_pilot = _mm512_loadu_si512(pairs->first_pilot);
-    const __m512i n_places = _mm512_loadu_si512(pairs->n_places);
-    const __m512i first_place = _mm512_loadu_si512(pairs->first_place);
     for (size_t i = 0; i < n; i += 8) {
-        __m512i left = _mm512_cvtepu32_epi64(_mm256_loadu_si256((const __m256i *)(lefts + i)));
-        __m512i right = _mm512_cvtepu32_epi64(_mm256_loadu_si256((const __m256i *)(rights + i)));
-        __m512i bits = _mm512_or_si512(_mm512_or_si512(left, right),
-                                       _mm512_set1_epi64(1 << LOWEST_REGION));
-        __m512i region = _mm512_sub_epi64(_mm512_set1_epi64(63 - LOWEST_REGION),
-                                          _mm512_lzcnt_epi64(bits));
-        /* first + (upper half of hash * n) */
-#define SCALED(hash, n, first) _mm512_add_epi64( \
-    _mm512_srli_epi64(_mm512_mul_epu32(_mm512_srli_epi64(hash, 32), \
-                                       _mm512_permutexvar_epi32(region, n)), 32), \
-    _mm512_maskz_permutexvar_epi32(0x5555, region, first))
-        __m512i hash = _mm512_mullo_epi64(
-            _mm512_or_si512(_mm512_slli_epi64(left, ID_BITS), right),
-            _mm512_set1_epi64(MULTIPLIER_1));
-        __m512i index = SCALED(hash, n_pilots, first_pilot);
-        _mm256_storeu_si256((__m256i *)(places + i), _mm512_cvtepi64_epi32(index));
-        __m128i pilots = load_pilots(pairs->pilots, places + i);
-        hash = _mm512_mullo_epi64(_mm512_xor_si512(hash, _mm512_cvtepu16_epi64(pilots)),
-                                  _mm512_set1_epi64(MULTIPLIER_2));
-        __m512i place = SCALED(hash, n_places, first_place);
-#undef SCALED
+        __m512i place = places_of_8(
+            pairs, _mm512_cvtepu32_epi64(_mm256_loadu_si256((const __m256i *)(lefts + i))),
+            _mm512_cvtepu32_epi64(_mm256_loadu_si256((const __m256i *)(rights + i))));
         _mm256_storeu_si256((__m256i *)(places + i), _mm512_cvtepi64_epi32(place));
         for (int k = 0; k < 8; k++) prefetch(pairs->records + places[i + k]);
     }
@@ -1408,6 +1410,7 @@ AVX512 static void find_places_avx512(const Pairs *pairs, const uint32_t *lefts,
 
 enum { FEW_UNITS = 16 };
 #define NOTHING _mm512_set1_epi32(-1)           /* NO_RANK in each lane */
+#define LANE_NUMBERS _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0)
 
 /* The units of a piece, as _bpe.pyx has them: what they are as tokens, and of the border before each, the
  * token that both units make and the first token that holds it. */
@@ -1438,22 +1441,12 @@ AVX512 static inline void read_few_bytes(const UnitTables *units, const uint8_t 
     few->holders = halves(first, second, 1);
 }
 
-/* The records of the borders between eight characters and those before them. Of all regions there is one. */
+/* The records of the borders between eight characters and those before them. */
 AVX512 static inline __m512i find_borders(const Pairs *borders, __m256i before, __m256i numbers,
                                           __mmask8 inner) {
-    uint32_t places[8];
     __m512i left = _mm512_cvtepu32_epi64(before), right = _mm512_cvtepu32_epi64(numbers);
-#define SCALED(hash, n) _mm512_srli_epi64( \
-    _mm512_mul_epu32(_mm512_srli_epi64(hash, 32), _mm512_set1_epi64(n)), 32)
-    __m512i hash = _mm512_mullo_epi64(_mm512_or_si512(_mm512_slli_epi64(left, ID_BITS), right),
-                                      _mm512_set1_epi64(MULTIPLIER_1));
-    _mm256_storeu_si256((__m256i *)places, _mm512_cvtepi64_epi32(SCALED(hash, borders->n_pilots[0])));
-    __m128i pilots = load_pilots(borders->pilots, places);
-    hash = _mm512_mullo_epi64(_mm512_xor_si512(hash, _mm512_cvtepu16_epi64(pilots)),
-                              _mm512_set1_epi64(MULTIPLIER_2));
     __m512i records = _mm512_mask_i64gather_epi64(
-        NOTHING, inner, SCALED(hash, borders->n_places[0]), borders->records, 8);
-#undef SCALED
+        NOTHING, inner, places_of_8(borders, left, right), borders->records, 8);
     __m512i key = _mm512_or_si512(_mm512_slli_epi64(left, NUMBER_BITS), right);
     return _mm512_mask_mov_epi64(NOTHING, _mm512_cmpeq_epi64_mask(
         _mm512_srli_epi64(records, 2 * RECORD_ID_BITS), key), records);
@@ -1521,7 +1514,7 @@ AVX512 static inline size_t read_few_characters(const UnitTables *units, const u
 AVX512 static int begin_merging_avx512(const UnitTables *units, const uint8_t *piece,
                                        size_t n_bytes, int by_characters, Lanes *lanes,
                                        uint32_t first_lane, uint16_t *wanted) {
-    const __m512i numbers = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+    const __m512i numbers = LANE_NUMBERS;
     FewUnits few;
     size_t n = n_bytes;
     if (by_characters) {
@@ -1569,8 +1562,9 @@ AVX512 static int begin_merging_avx512(const UnitTables *units, const uint8_t *p
 
 /* --- the other merges --- */
 
+/* Numbers of which the least is that of a piece (ranks_and_lanes_8). */
 AVX512 static inline __m512i ranks_and_lanes_16(const Lanes *piece) {
-    __m512i lanes = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+    __m512i lanes = LANE_NUMBERS;
 #define READ(lane) _mm512_or_si512( \
     _mm512_slli_epi32(_mm512_loadu_si512(piece->ranks + lane), 6), lanes)
     __m512i least = READ(0);
