@@ -80,8 +80,8 @@ static uint64_t find_cjk_portable(const uint8_t *bytes) {
     return 0;       /* all are looked up one by one */
 }
 
-static uint64_t find_cuts_portable(const uint64_t *cut_filter, const uint8_t *bytes,
-                                   uint64_t candidates) {
+static inline uint64_t find_cuts_portable(const uint64_t *cut_filter, const uint8_t *bytes,
+                                          uint64_t candidates) {
     uint64_t cuts = 0;
     for (uint64_t rest = candidates; rest; rest &= rest - 1) {
         int at = lowest_bit(rest);
@@ -260,22 +260,6 @@ static const Tier portable_tier = {
 
 #if HARMONY_X86
 
-/* By the second and third byte; the masks say where a byte is in a range.
- *
- *     U+4E00 ... 9FFF    E4 B8 80 ... E9 BF BF
- *     U+AC00 ... CFFF    EA B0 80 ... EC BF BF
- *     U+3041 ... 3096    E3 81 81 ... E3 82 96
- *     U+309D ... 309F    E3 82 9D ... E3 82 9F
- *     U+30A1 ... 30FF    E3 82 A1 ... E3 83 BF but U+30FB, E3 83 BB
- */
-#define CJK_LEADS(IN) ( \
-    IN(0xE5, 0xE9) | IN(0xEB, 0xEC) | (IN(0xE4, 0xE4) & IN(0xB8, 0xBF) >> 1) \
-    | (IN(0xEA, 0xEA) & IN(0xB0, 0xBF) >> 1) \
-    | (IN(0xE3, 0xE3) & ((IN(0x81, 0x81) >> 1 & IN(0x81, 0xBF) >> 2) \
-                         | (IN(0x82, 0x82) >> 1 \
-                            & (IN(0x80, 0x96) | IN(0x9D, 0x9F) | IN(0xA1, 0xBF)) >> 2) \
-                         | (IN(0x83, 0x83) >> 1 & ~IN(0xBB, 0xBB) >> 2))))
-
 /* --- AVX2 --- */
 
 #define AVX2 __attribute__((target("avx2,bmi,bmi2,popcnt")))
@@ -338,46 +322,138 @@ AVX2 static void classify_avx2(const uint8_t *bytes, ByteMasks *masks) {
 #undef BYTES_OF
 }
 
-AVX2 static uint64_t find_cjk_avx2(const uint8_t *bytes) {
-    __m256i a = _mm256_loadu_si256((const __m256i *)bytes);
-    __m256i b = _mm256_loadu_si256((const __m256i *)(bytes + 32));
-#define IN(low, high) \
-    BITS_256(IN_256(a, low, high), IN_256(b, low, high))
-    return IN(0xE3, 0xEC) ? CJK_LEADS(IN) : 0;
+/* For each of 16 kinds a range of bytes. Less 128 they can be compared as signed numbers: a byte less that
+ * of `firsts` is below that of `counts` if it is in the range. */
+typedef struct {
+    uint8_t firsts[16], counts[16];
+} Ranges;
+
+enum { NO_RANGE = 14 };         /* the kind that has none */
+
+static void add_range(Ranges *ranges, int kind, int first, int last) {
+    ranges->firsts[kind] = (uint8_t)(first ^ 0x80);
+    ranges->counts[kind] = (uint8_t)((last - first + 1) ^ 0x80);
 }
 
-/* By the second byte; both may lie anywhere in their row.
- *
- *     upper       U+0400 ... 042F    D0 80 ... AF
- *                 U+00C0 ... 00DE    C3 80 ... 9E but U+00D7, C3 97
- *                 U+0391 ... 03A9    CE 91 ... A9 but U+03A2, CE A2
- *     lower       U+0430 ... 045F    D0 B0 ... BF, D1 80 ... 9F
- *                 U+00DF ... 00FF    C3 9F ... BF but U+00F7, C3 B7
- *                 U+03AC ... 03CE    CE AC ... BF, CF 80 ... 8E
- *     caseless    U+05D0 ... 05EA    D7 90 ... AA
- *                 U+0620 ... 064A    D8 A0 ... BF, D9 80 ... 8A
- */
-#define UPPER_LEADS(IN) ( \
-    (IN(0xD0, 0xD0) & IN(0x80, 0xAF) >> 1) \
-    | (IN(0xC3, 0xC3) & (IN(0x80, 0x9E) & ~IN(0x97, 0x97)) >> 1) \
-    | (IN(0xCE, 0xCE) & (IN(0x91, 0xA9) & ~IN(0xA2, 0xA2)) >> 1))
-#define LOWER_LEADS(IN) ( \
-    (IN(0xD0, 0xD0) & IN(0xB0, 0xBF) >> 1) | (IN(0xD1, 0xD1) & IN(0x80, 0x9F) >> 1) \
-    | (IN(0xC3, 0xC3) & (IN(0x9F, 0xBF) & ~IN(0xB7, 0xB7)) >> 1) \
-    | (IN(0xCE, 0xCE) & IN(0xAC, 0xBF) >> 1) | (IN(0xCF, 0xCF) & IN(0x80, 0x8E) >> 1))
-#define CASELESS_LEADS(IN) ( \
-    (IN(0xD7, 0xD7) & IN(0x90, 0xAA) >> 1) \
-    | (IN(0xD8, 0xD8) & IN(0xA0, 0xBF) >> 1) | (IN(0xD9, 0xD9) & IN(0x80, 0x8A) >> 1))
+AVX2 static inline __m256i of_kinds(const uint8_t table[16], __m256i kinds) {
+    return _mm256_shuffle_epi8(
+        _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)table)), kinds);
+}
+
+AVX2 static inline __m256i are_in(const Ranges *ranges, __m256i kinds, __m256i bytes) {
+    __m256i places = _mm256_sub_epi8(bytes, of_kinds(ranges->firsts, kinds));
+    return _mm256_cmpgt_epi8(of_kinds(ranges->counts, kinds), places);
+}
+
+/* Of characters of three bytes: the second byte, by the lower half of the first one. Where that is 0xE3: the
+ * third byte, by the lower half of the second one. What else is a letter is looked up. */
+static Ranges cjk_seconds, kana_thirds, more_kana_thirds;
+/* Of characters of two bytes: the second byte, by the first one, and U+00D7, U+00F7 and U+03A2, which are
+ * no letters among letters: their second byte with bit 0x20. */
+static Ranges upper_seconds, lower_seconds, caseless_seconds;
+static uint8_t excepted_seconds[16];
+enum { LEAD_OF_KIND_0 = 0xCE };         /* and so on; of the last kind is 0xC3 */
+
+static void make_ranges(void) {
+    Ranges *all[] = {&cjk_seconds, &kana_thirds, &more_kana_thirds,
+                     &upper_seconds, &lower_seconds, &caseless_seconds};
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+        memset(all[i]->counts, 0x80, sizeof(all[i]->counts));
+
+    add_range(&cjk_seconds, 0x4, 0xB8, 0xBF);                                   /* U+4E00 ... */
+    for (int kind = 0x5; kind <= 0x9; kind++) add_range(&cjk_seconds, kind, 0x80, 0xBF);    /* 9FFF */
+    add_range(&cjk_seconds, 0xA, 0xB0, 0xBF);                                   /* U+AC00 ... */
+    add_range(&cjk_seconds, 0xB, 0x80, 0xBF);
+    add_range(&cjk_seconds, 0xC, 0x80, 0xBF);
+    add_range(&cjk_seconds, 0xD, 0x80, 0x9D);                                   /* D77F */
+    add_range(&kana_thirds, 0x1, 0x81, 0xBF);                               /* U+3041 ... */
+    add_range(&kana_thirds, 0x2, 0x80, 0x96);                               /* 3096 */
+    add_range(&more_kana_thirds, 0x2, 0xA1, 0xBF);                               /* U+30A1 ... */
+    add_range(&more_kana_thirds, 0x3, 0x80, 0xBA);                               /* 30FA */
+    add_range(&kana_thirds, 0x3, 0xBC, 0xBF);                               /* U+30FC ... 30FF */
+
+#define KIND(lead) ((lead) == 0xC3 ? NO_RANGE + 1 : (lead) - LEAD_OF_KIND_0)
+    add_range(&upper_seconds, KIND(0xC3), 0x80, 0x9E);          /* U+00C0 ... 00DE */
+    add_range(&lower_seconds, KIND(0xC3), 0x9F, 0xBF);          /* U+00DF ... 00FF */
+    add_range(&upper_seconds, KIND(0xCE), 0x91, 0xA9);          /* U+0391 ... 03A9 */
+    add_range(&lower_seconds, KIND(0xCE), 0xAC, 0xBF);          /* U+03AC ... */
+    add_range(&lower_seconds, KIND(0xCF), 0x80, 0x8E);          /* 03CE */
+    add_range(&upper_seconds, KIND(0xD0), 0x80, 0xAF);          /* U+0400 ... 042F */
+    add_range(&lower_seconds, KIND(0xD0), 0xB0, 0xBF);          /* U+0430 ... */
+    add_range(&lower_seconds, KIND(0xD1), 0x80, 0x9F);          /* 045F */
+    add_range(&upper_seconds, KIND(0xD4), 0xB1, 0xBF);          /* U+0531 ... */
+    add_range(&upper_seconds, KIND(0xD5), 0x80, 0x96);          /* 0556 */
+    add_range(&lower_seconds, KIND(0xD5), 0xA0, 0xBF);          /* U+0560 ... */
+    add_range(&lower_seconds, KIND(0xD6), 0x80, 0x88);          /* 0588 */
+    add_range(&caseless_seconds, KIND(0xD7), 0x90, 0xAA);       /* U+05D0 ... 05EA */
+    add_range(&caseless_seconds, KIND(0xD8), 0xA0, 0xBF);       /* U+0620 ... */
+    add_range(&caseless_seconds, KIND(0xD9), 0x80, 0x8A);       /* 064A */
+    add_range(&caseless_seconds, KIND(0xDA), 0x80, 0xBF);       /* U+0680 ... */
+    add_range(&caseless_seconds, KIND(0xDB), 0x80, 0x93);       /* 06D3 */
+    excepted_seconds[KIND(0xC3)] = 0xB7;
+    excepted_seconds[KIND(0xCE)] = 0xA2;
+#undef KIND
+}
+
+AVX2 static inline __m256i load_256(const uint8_t *bytes) {
+    return _mm256_loadu_si256((const __m256i *)bytes);
+}
+
+/* Which of 32 bytes are first bytes of such letters. */
+AVX2 static inline __m256i cjk_256(const uint8_t *bytes) {
+    const __m256i no_range = _mm256_set1_epi8(NO_RANGE);
+    __m256i firsts = load_256(bytes), seconds = load_256(bytes + 1), thirds = load_256(bytes + 2);
+    __m256i kinds = _mm256_min_epu8(_mm256_xor_si256(firsts, _mm256_set1_epi8((char)0xE0)), no_range);
+    __m256i kana_kinds = _mm256_min_epu8(
+        _mm256_xor_si256(seconds, _mm256_set1_epi8((char)0x80)), no_range);
+    __m256i kana = _mm256_and_si256(
+        _mm256_cmpeq_epi8(firsts, _mm256_set1_epi8((char)0xE3)),
+        _mm256_or_si256(are_in(&kana_thirds, kana_kinds, thirds),
+                        are_in(&more_kana_thirds, kana_kinds, thirds)));
+    return _mm256_or_si256(are_in(&cjk_seconds, kinds, seconds), kana);
+}
+
+AVX2 static uint64_t find_cjk_avx2(const uint8_t *bytes) {
+    __m256i wide = _mm256_or_si256(IN_256(load_256(bytes), 0xE3, 0xED),
+                                   IN_256(load_256(bytes + 32), 0xE3, 0xED));
+    return _mm256_testz_si256(wide, wide) ? 0 : BITS_256(cjk_256(bytes), cjk_256(bytes + 32));
+}
+
+/* The same with instructions for bits. */
+AVX2 static uint64_t find_cuts_avx2(const uint64_t *cut_filter, const uint8_t *bytes,
+                                    uint64_t candidates) {
+    return find_cuts_portable(cut_filter, bytes, candidates);
+}
+
+typedef struct {
+    __m256i upper, lower, caseless;
+} Letters;
+
+AVX2 static inline Letters letters_256(const uint8_t *bytes) {
+    const __m256i no_range = _mm256_set1_epi8(NO_RANGE);
+    __m256i firsts = load_256(bytes), seconds = load_256(bytes + 1);
+    __m256i is_c3 = _mm256_cmpeq_epi8(firsts, _mm256_set1_epi8((char)0xC3));
+    __m256i kinds = _mm256_min_epu8(
+        _mm256_sub_epi8(firsts, _mm256_set1_epi8((char)LEAD_OF_KIND_0)), no_range);
+    kinds = _mm256_sub_epi8(kinds, is_c3);
+    __m256i are_excepted = _mm256_cmpeq_epi8(
+        _mm256_or_si256(seconds, _mm256_set1_epi8(0x20)), of_kinds(excepted_seconds, kinds));
+    return (Letters){
+        _mm256_andnot_si256(are_excepted, are_in(&upper_seconds, kinds, seconds)),
+        _mm256_andnot_si256(are_excepted, are_in(&lower_seconds, kinds, seconds)),
+        are_in(&caseless_seconds, kinds, seconds),
+    };
+}
 
 AVX2 static void find_letters_avx2(const uint8_t *bytes, LetterMasks *letters) {
-    __m256i a = _mm256_loadu_si256((const __m256i *)bytes);
-    __m256i b = _mm256_loadu_si256((const __m256i *)(bytes + 32));
+    __m256i wide = _mm256_or_si256(IN_256(load_256(bytes), 0xC3, 0xDB),
+                                   IN_256(load_256(bytes + 32), 0xC3, 0xDB));
     letters->upper = letters->lower = letters->caseless = 0;
-    if (!IN(0xC3, 0xD9)) return;
-    letters->upper = UPPER_LEADS(IN);
-    letters->lower = LOWER_LEADS(IN);
-    letters->caseless = CASELESS_LEADS(IN);
-#undef IN
+    if (_mm256_testz_si256(wide, wide)) return;
+    Letters a = letters_256(bytes), b = letters_256(bytes + 32);
+    letters->upper = BITS_256(a.upper, b.upper);
+    letters->lower = BITS_256(a.lower, b.lower);
+    letters->caseless = BITS_256(a.caseless, b.caseless);
 }
 
 /* What a shuffle needs to move chosen items to the front, by the bits of those that are chosen.
@@ -845,7 +921,7 @@ AVX2 static uint8_t *utf8_of_ucs4_avx2(const uint32_t *text, size_t n, uint8_t *
 }
 
 static const Tier avx2_tier = {
-    NULL, classify_avx2, find_cjk_avx2, find_cuts_portable, find_letters_avx2,
+    NULL, classify_avx2, find_cjk_avx2, find_cuts_avx2, find_letters_avx2,
     write_ends_avx2, make_keys_avx2, look_up_avx2, write_ids_avx2,
     find_first_merges_avx2, find_late_avx2, NULL, fill_lanes_avx2, find_places_avx2,
     find_merges_avx2, merged_ids_portable, skip_to_pair_avx2,
@@ -1773,6 +1849,7 @@ static int best_tier(void) {
 
 static void make_tables(void) {
     make_class_lanes();
+    make_ranges();
     make_shuffles();
     make_row_classes();
 }
