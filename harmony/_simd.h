@@ -80,18 +80,23 @@ static uint64_t find_cjk_portable(const uint8_t *bytes) {
     return 0;       /* all are looked up one by one */
 }
 
+/* Whether the cut filter has the bit of the two characters, 6 bytes, of which the second begins at `start`: the
+ * hash of their key as in rank_tables.py. */
+static inline uint64_t is_held(const uint64_t *cut_filter, const uint8_t *start) {
+    uint64_t hash = load_u64(start - 3) * (MULTIPLIER_1 << 16);
+    uint64_t word = u64_at(cut_filter, hash >> (64 - CUT_BITS + 6), 1 << (CUT_BITS - 6));
+    return word >> (hash >> (64 - CUT_BITS) & 63) & 1;
+}
+
 static inline uint64_t find_cuts_portable(const uint64_t *cut_filter, const uint8_t *bytes,
                                           uint64_t candidates) {
-    uint64_t cuts = 0;
+    uint64_t held = 0;
     for (uint64_t rest = candidates; rest; rest &= rest - 1) {
         int at = lowest_bit(rest);
         count_steps(1);
-        /* Two characters: 6 bytes, as the key of the pair in rank_tables.py. */
-        uint64_t bit = (load_u64(bytes + at - 3) << 16) * MULTIPLIER_1 >> (64 - CUT_BITS);
-        uint64_t word = u64_at(cut_filter, bit >> 6, 1 << (CUT_BITS - 6));
-        cuts |= (~(word >> (bit & 63)) & 1) << at;
+        held |= is_held(cut_filter, bytes + at) << at;
     }
-    return cuts;
+    return candidates & ~held;
 }
 
 static void find_letters_portable(const uint8_t *bytes, LetterMasks *letters) {
