@@ -470,14 +470,19 @@ static uint8_t chosen_eighths[256][8], set_before[256][8];
 /* Of four lanes of four bytes the first one; two where the lower half of the index has a bit, three
  * where the upper half has it, too. */
 static uint8_t chosen_utf8[256][16];
+/* Of eight lanes of two bytes the first one; both where the index has a bit. */
+static uint8_t chosen_halves[256][16];
 
 static void make_shuffles(void) {
     for (int index = 0; index < 256; index++) {
-        uint8_t *utf8 = chosen_utf8[index];
+        uint8_t *utf8 = chosen_utf8[index], *halves = chosen_halves[index];
         uint8_t n = 0;
         for (uint8_t k = 0; k < 8; k++) {
             set_before[index][k] = n;
-            if (index >> k & 1) chosen_eighths[index][n++] = k;
+            *halves++ = 2 * k;
+            if (!(index >> k & 1)) continue;
+            *halves++ = 2 * k + 1;
+            chosen_eighths[index][n++] = k;
         }
         for (int lane = 0; lane < 4; lane++) {
             int width = 1 + (index >> lane & 1) + (index >> (lane + 4) & 1);
@@ -863,6 +868,25 @@ AVX2 static inline uint8_t *write_8(__m256i codes, uint8_t *utf8) {
 #undef WRITE
 }
 
+/* 16 code points below U+0800. */
+AVX2 static inline uint8_t *write_16_short(__m256i codes, uint8_t *utf8) {
+    __m256i are_two = _mm256_cmpgt_epi16(codes, _mm256_set1_epi16(0x7F));
+    __m256i seconds = _mm256_slli_epi16(_mm256_and_si256(codes, _mm256_set1_epi16(0x3F)), 8);
+    __m256i two = _mm256_or_si256(_mm256_or_si256(_mm256_srli_epi16(codes, 6), seconds),
+                                  _mm256_set1_epi16((short)0x80C0));
+    __m256i lanes = _mm256_blendv_epi8(codes, two, are_two);
+    unsigned twos = (unsigned)_mm256_movemask_epi8(_mm256_packs_epi16(are_two, are_two));
+#define WRITE(eight, index) do { \
+    __m128i order = _mm_loadu_si128((const __m128i *)chosen_halves[index]); \
+    _mm_storeu_si128((__m128i *)utf8, _mm_shuffle_epi8(eight, order)); \
+    utf8 += 8 + _mm_popcnt_u32(index); \
+} while (0)
+    WRITE(_mm256_castsi256_si128(lanes), twos & 0xFF);
+    WRITE(_mm256_extracti128_si256(lanes, 1), twos >> 24);
+    return utf8;
+#undef WRITE
+}
+
 AVX2 static uint8_t *utf8_of_latin1_avx2(const uint8_t *text, size_t n, uint8_t *utf8) {
     size_t i = 0;
     for (; i + 32 <= n; i += 32) {
@@ -872,18 +896,16 @@ AVX2 static uint8_t *utf8_of_latin1_avx2(const uint8_t *text, size_t n, uint8_t 
             utf8 += 32;
             continue;
         }
-        for (int k = 0; k < 32; k += 8) {
-            __m128i eight = _mm_loadl_epi64((const __m128i *)(text + i + k));
-            utf8 = write_8(_mm256_cvtepu8_epi32(eight), utf8);
-        }
+        utf8 = write_16_short(_mm256_cvtepu8_epi16(_mm256_castsi256_si128(bytes)), utf8);
+        utf8 = write_16_short(_mm256_cvtepu8_epi16(_mm256_extracti128_si256(bytes, 1)), utf8);
     }
     return utf8_of_latin1_portable(text + i, n - i, utf8);
 }
 
 AVX2 static uint8_t *utf8_of_ucs2_avx2(const uint16_t *text, size_t n, uint8_t *utf8) {
-    const __m256i surrogate_bits = _mm256_set1_epi16((short)0xF800);
     const __m256i surrogates = _mm256_set1_epi16((short)0xD800);
     const __m256i above_ascii = _mm256_set1_epi16((short)0xFF80);
+    const __m256i above_short = _mm256_set1_epi16((short)0xF800);
     size_t i = 0;
     for (; i + 16 <= n; i += 16) {
         __m256i codes = _mm256_loadu_si256((const __m256i *)(text + i));
@@ -894,7 +916,11 @@ AVX2 static uint8_t *utf8_of_ucs2_avx2(const uint16_t *text, size_t n, uint8_t *
             utf8 += 16;
             continue;
         }
-        if (_mm256_movemask_epi8(_mm256_cmpeq_epi16(_mm256_and_si256(codes, surrogate_bits),
+        if (_mm256_testz_si256(codes, above_short)) {
+            utf8 = write_16_short(codes, utf8);
+            continue;
+        }
+        if (_mm256_movemask_epi8(_mm256_cmpeq_epi16(_mm256_and_si256(codes, above_short),
                                                     surrogates))) {
             return NULL;
         }
