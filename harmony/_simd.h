@@ -902,51 +902,55 @@ AVX2 static uint8_t *utf8_of_latin1_avx2(const uint8_t *text, size_t n, uint8_t 
     return utf8_of_latin1_portable(text + i, n - i, utf8);
 }
 
-AVX2 static uint8_t *utf8_of_ucs2_avx2(const uint16_t *text, size_t n, uint8_t *utf8) {
-    const __m256i surrogates = _mm256_set1_epi16((short)0xD800);
-    const __m256i above_ascii = _mm256_set1_epi16((short)0xFF80);
+/* 16 code points below U+10000; NULL if there are surrogates. */
+AVX2 static inline uint8_t *write_16_of_ucs2(__m256i codes, uint8_t *utf8) {
     const __m256i above_short = _mm256_set1_epi16((short)0xF800);
+    const __m256i surrogates = _mm256_set1_epi16((short)0xD800);
+    if (_mm256_testz_si256(codes, above_short)) return write_16_short(codes, utf8);
+    if (_mm256_movemask_epi8(_mm256_cmpeq_epi16(_mm256_and_si256(codes, above_short), surrogates)))
+        return NULL;
+    utf8 = write_8(_mm256_cvtepu16_epi32(_mm256_castsi256_si128(codes)), utf8);
+    return write_8(_mm256_cvtepu16_epi32(_mm256_extracti128_si256(codes, 1)), utf8);
+}
+
+AVX2 static uint8_t *utf8_of_ucs2_avx2(const uint16_t *text, size_t n, uint8_t *utf8) {
+    const __m256i above_ascii = _mm256_set1_epi16((short)0xFF80);
     size_t i = 0;
-    for (; i + 16 <= n; i += 16) {
-        __m256i codes = _mm256_loadu_si256((const __m256i *)(text + i));
-        if (_mm256_testz_si256(codes, above_ascii)) {
-            __m256i packed = _mm256_packus_epi16(codes, codes);
-            packed = _mm256_permute4x64_epi64(packed, 0x08);
-            _mm_storeu_si128((__m128i *)utf8, _mm256_castsi256_si128(packed));
-            utf8 += 16;
+    for (; i + 32 <= n; i += 32) {
+        __m256i low = _mm256_loadu_si256((const __m256i *)(text + i));
+        __m256i high = _mm256_loadu_si256((const __m256i *)(text + i + 16));
+        if (_mm256_testz_si256(_mm256_or_si256(low, high), above_ascii)) {
+            __m256i packed = _mm256_packus_epi16(low, high);
+            _mm256_storeu_si256((__m256i *)utf8, _mm256_permute4x64_epi64(packed, 0xD8));
+            utf8 += 32;
             continue;
         }
-        if (_mm256_testz_si256(codes, above_short)) {
-            utf8 = write_16_short(codes, utf8);
-            continue;
-        }
-        if (_mm256_movemask_epi8(_mm256_cmpeq_epi16(_mm256_and_si256(codes, above_short),
-                                                    surrogates))) {
-            return NULL;
-        }
-        utf8 = write_8(_mm256_cvtepu16_epi32(_mm256_castsi256_si128(codes)), utf8);
-        utf8 = write_8(_mm256_cvtepu16_epi32(_mm256_extracti128_si256(codes, 1)), utf8);
+        utf8 = write_16_of_ucs2(low, utf8);
+        if (utf8) utf8 = write_16_of_ucs2(high, utf8);
+        if (!utf8) return NULL;
     }
     return utf8_of_ucs2_portable(text + i, n - i, utf8);
 }
 
 AVX2 static uint8_t *utf8_of_ucs4_avx2(const uint32_t *text, size_t n, uint8_t *utf8) {
-    const __m256i surrogate_bits = _mm256_set1_epi32((int)0xFFFFF800);
-    const __m256i surrogates = _mm256_set1_epi32(0xD800);
+    const __m256i above_ascii = _mm256_set1_epi32((int)0xFFFFFF80);
     const __m256i above_ucs2 = _mm256_set1_epi32((int)0xFFFF0000);
     size_t i = 0;
-    for (; i + 8 <= n; i += 8) {
-        __m256i codes = _mm256_loadu_si256((const __m256i *)(text + i));
-        if (!_mm256_testz_si256(codes, above_ucs2)) {
-            utf8 = utf8_of_ucs4_portable(text + i, 8, utf8);
-            if (!utf8) return NULL;
-            continue;
+    for (; i + 16 <= n; i += 16) {
+        __m256i low = _mm256_loadu_si256((const __m256i *)(text + i));
+        __m256i high = _mm256_loadu_si256((const __m256i *)(text + i + 8));
+        __m256i all = _mm256_or_si256(low, high);
+        __m256i codes = _mm256_permute4x64_epi64(_mm256_packus_epi32(low, high), 0xD8);
+        if (_mm256_testz_si256(all, above_ascii)) {
+            __m256i packed = _mm256_permute4x64_epi64(_mm256_packus_epi16(codes, codes), 0x08);
+            _mm_storeu_si128((__m128i *)utf8, _mm256_castsi256_si128(packed));
+            utf8 += 16;
+        } else if (_mm256_testz_si256(all, above_ucs2)) {
+            utf8 = write_16_of_ucs2(codes, utf8);
+        } else {
+            utf8 = utf8_of_ucs4_portable(text + i, 16, utf8);
         }
-        if (_mm256_movemask_epi8(_mm256_cmpeq_epi32(_mm256_and_si256(codes, surrogate_bits),
-                                                    surrogates))) {
-            return NULL;
-        }
-        utf8 = write_8(codes, utf8);
+        if (!utf8) return NULL;
     }
     return utf8_of_ucs4_portable(text + i, n - i, utf8);
 }

@@ -206,7 +206,7 @@ typedef struct {
     void (*classify_bytes)(const uint8_t *bytes, ByteMasks *masks);
 
     /* Of 64 bytes, the first bytes of most Chinese, Japanese and Korean letters (three bytes each,
-     * none of them has a case). Bytes 62 and 63 count as such without a look at what follows. */
+     * none of them has a case). Two more bytes may be read; for the last two no answer counts. */
     uint64_t (*find_cjk)(const uint8_t *bytes);
 
     /* Of these first bytes of characters of three bytes, behind others of three, those before which a
