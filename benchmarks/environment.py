@@ -38,7 +38,7 @@ def describe() -> dict[str, object]:
 
 
 def machine_name() -> str:
-    """A short name for results of this kind of machine, such as `amd-epyc-cp311`."""
+    """A short name for results of this kind of machine, such as `amd-epyc-avx2-cp311`."""
     slug = re.sub(r"\(.*?\)|@.*|\b(processor|cpu|core)\b", " ", _cpu().lower())
     slug = re.sub(r"[^a-z0-9]+", "-", slug).strip("-")
     return f"{slug or platform.machine()}-cp{sys.version_info.major}{sys.version_info.minor}"
@@ -68,6 +68,14 @@ def pin_to_one_cpu() -> int | None:
 
 
 def _cpu() -> str:
+    """The processor, and which of its instructions we use: one name stands for several generations."""
+    from harmony import _segments
+
+    instructions = {"avx2": "AVX2", "avx512": "AVX-512"}.get(_segments.tiers()[-1], "portable")
+    return f"{_model()}, {instructions}"
+
+
+def _model() -> str:
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
         found = re.search(r"^model name\s*:\s*(.+)$", cpuinfo.read_text(), re.MULTILINE)

@@ -365,17 +365,18 @@ static void make_ranges(void) {
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
         memset(all[i]->counts, 0x80, sizeof(all[i]->counts));
 
-    add_range(&cjk_seconds, 0x4, 0xB8, 0xBF);                                   /* U+4E00 ... */
-    for (int kind = 0x5; kind <= 0x9; kind++) add_range(&cjk_seconds, kind, 0x80, 0xBF);    /* 9FFF */
-    add_range(&cjk_seconds, 0xA, 0xB0, 0xBF);                                   /* U+AC00 ... */
+    add_range(&cjk_seconds, 0x4, 0xB8, 0xBF);                   /* U+4E00 ... */
+    for (int kind = 0x5; kind <= 0x9; kind++)
+        add_range(&cjk_seconds, kind, 0x80, 0xBF);              /* 9FFF */
+    add_range(&cjk_seconds, 0xA, 0xB0, 0xBF);                   /* U+AC00 ... */
     add_range(&cjk_seconds, 0xB, 0x80, 0xBF);
     add_range(&cjk_seconds, 0xC, 0x80, 0xBF);
-    add_range(&cjk_seconds, 0xD, 0x80, 0x9D);                                   /* D77F */
-    add_range(&kana_thirds, 0x1, 0x81, 0xBF);                               /* U+3041 ... */
-    add_range(&kana_thirds, 0x2, 0x80, 0x96);                               /* 3096 */
-    add_range(&more_kana_thirds, 0x2, 0xA1, 0xBF);                               /* U+30A1 ... */
-    add_range(&more_kana_thirds, 0x3, 0x80, 0xBA);                               /* 30FA */
-    add_range(&kana_thirds, 0x3, 0xBC, 0xBF);                               /* U+30FC ... 30FF */
+    add_range(&cjk_seconds, 0xD, 0x80, 0x9D);                   /* D77F */
+    add_range(&kana_thirds, 0x1, 0x81, 0xBF);                   /* U+3041 ... */
+    add_range(&kana_thirds, 0x2, 0x80, 0x96);                   /* 3096 */
+    add_range(&more_kana_thirds, 0x2, 0xA1, 0xBF);              /* U+30A1 ... */
+    add_range(&kana_thirds, 0x3, 0x80, 0xBA);                   /* 30FA */
+    add_range(&more_kana_thirds, 0x3, 0xBC, 0xBF);              /* U+30FC ... 30FF */
 
 #define KIND(lead) ((lead) == 0xC3 ? NO_RANGE + 1 : (lead) - LEAD_OF_KIND_0)
     add_range(&upper_seconds, KIND(0xC3), 0x80, 0x9E);          /* U+00C0 ... 00DE */
@@ -1866,7 +1867,7 @@ AVX512 static uint8_t *utf8_of_ucs4_avx512(const uint32_t *text, size_t n, uint8
 }
 
 static const Tier avx512_tier = {
-    find_ends_avx512, classify_avx2, find_cjk_avx2, find_cuts_portable, find_letters_avx2,
+    find_ends_avx512, classify_avx2, find_cjk_avx2, find_cuts_avx2, find_letters_avx2,
     write_ends_avx512, make_keys_avx512, look_up_avx2, write_ids_avx512,
     find_first_merges_avx2, find_late_avx2, begin_merging_avx512, fill_lanes_avx2,
     find_places_avx512, find_merges_avx512, merged_ids_avx512, skip_to_pair_avx512,
