@@ -38,6 +38,7 @@ from harmony._segments cimport (
 
 cdef extern from "_tier.h" nogil:
     uint64_t hash_of_key(uint64_t word_0, uint64_t word_1) noexcept
+    uint64_t offset_of_record(uint64_t word_0, uint64_t word_1, uint64_t last) noexcept
     bint are_equal(const uint8_t* a, const uint8_t* b, size_t n) noexcept
     bint are_equal_to_32(const uint8_t* a, const uint8_t* b, size_t n) noexcept
 
@@ -116,7 +117,7 @@ cdef struct Context:
     Spellings* spellings            # n_places of them, each in one line, too
     Record* records
     uint8_t* used                   # of each place, the words in use: see `word_to_go`
-    int record_shift
+    uint64_t last_record            # where it is, in bytes from the first one
     uint64_t n_places
     uint32_t turn                   # which of the words of a place is next to go if all are in use
     Py_ssize_t borders[1 + SEGMENTS_AT_ONCE + SLACK]    # of segments, with the first one's start
@@ -154,12 +155,12 @@ cdef size_t look_up(
     cdef Key key
     while safe and borders[safe - 1] > last_safe:
         safe -= 1
-    tier.make_keys(c.records, c.record_shift, text.bytes, borders, safe, &c.keys)
+    tier.make_keys(c.records, c.last_record, text.bytes, borders, safe, &c.keys)
     for i in range(safe, n):
         make_careful_key(text.bytes, text.n_bytes, borders[i], borders[i + 1] - borders[i], &key)
         c.keys.words_0[i] = key.word_0
         c.keys.words_1[i] = key.word_1
-        c.keys.offsets[i] = (key.hash >> c.record_shift) * sizeof(Record)
+        c.keys.offsets[i] = offset_of_record(key.word_0, key.word_1, c.last_record)
     return tier.look_up(c.records, &c.keys, n, first, c.values + first, missed)
 
 
@@ -480,7 +481,8 @@ cdef inline void write_spelling(
 
 cdef inline void remember(Context* c, const Missed* missed, uint64_t value) noexcept nogil:
     """Keep a value, if it is not 0: which is hard to guess, so no branch depends on it."""
-    cdef Record* record = c.records + (key_hash_of(missed) >> c.record_shift)
+    cdef Record* record = <Record*>(<char*>c.records + offset_of_record(
+        missed.word_0, missed.word_1, c.last_record))
     cdef uint64_t is_one = -<uint64_t>(value != 0)
     if c.remembers:
         record.word_0 ^= (record.word_0 ^ missed.word_0) & is_one
@@ -805,7 +807,7 @@ cdef Context* new_context(bint provided) noexcept nogil:
     c.spellings = <Spellings*>next_line(<uintptr_t>(c + 1))
     c.records = <Record*>(c.spellings + places)
     c.used = <uint8_t*>(c.records + (<size_t>1 << bits))
-    c.record_shift = 64 - bits
+    c.last_record = ((<uint64_t>1 << bits) - 1) * sizeof(Record)
     c.n_places = places
     c.remembers = remembers
     c.generation = generation

@@ -67,7 +67,7 @@ cdef extern from "_tier.h" nogil:
         void find_letters(const uint8_t* bytes, LetterMasks* letters) noexcept nogil
         size_t write_ends(uint64_t bits, Py_ssize_t base, Py_ssize_t* ends) noexcept nogil
         void make_keys(
-            const Record* records, int shift, const uint8_t* text, const Py_ssize_t* borders,
+            const Record* records, uint64_t last, const uint8_t* text, const Py_ssize_t* borders,
             size_t n, Keys* keys) noexcept nogil
         size_t look_up(
             const Record* records, const Keys* keys, size_t n, size_t number,

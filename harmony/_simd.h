@@ -113,22 +113,22 @@ static size_t write_ends_portable(uint64_t bits, ptrdiff_t base, ptrdiff_t *ends
 #define RECORD_AT(offset) ((const Record *)((const uint8_t *)records + (offset)))
 
 /* From segment `i` on. */
-static inline void make_keys_from(size_t i, const Record *records, int shift, const uint8_t *text,
-                                  const ptrdiff_t *borders, size_t n, Keys *keys) {
+static inline void make_keys_from(size_t i, const Record *records, uint64_t last,
+                                  const uint8_t *text, const ptrdiff_t *borders, size_t n,
+                                  Keys *keys) {
     for (; i < n; i++) {
         Key key;
         make_key(text + borders[i], borders[i + 1] - borders[i], &key);
-        const Record *record = records + (key.hash >> shift);
-        prefetch(record);
         keys->words_0[i] = key.word_0;
         keys->words_1[i] = key.word_1;
-        keys->offsets[i] = (const uint8_t *)record - (const uint8_t *)records;
+        keys->offsets[i] = offset_of_record(key.word_0, key.word_1, last);
+        prefetch(RECORD_AT(keys->offsets[i]));
     }
 }
 
-static void make_keys_portable(const Record *records, int shift, const uint8_t *text,
+static void make_keys_portable(const Record *records, uint64_t last, const uint8_t *text,
                                const ptrdiff_t *borders, size_t n, Keys *keys) {
-    make_keys_from(0, records, shift, text, borders, n, keys);
+    make_keys_from(0, records, last, text, borders, n, keys);
 }
 
 static inline size_t look_up_from(size_t i, const Record *records, const Keys *keys, size_t n,
@@ -551,28 +551,11 @@ AVX2 static inline Quad load_quad(const void *a, const void *b, const void *c, c
 #undef TWO
 }
 
-/* low * MULTIPLIER_1 + high * MULTIPLIER_2 of four keys, if `high` is below 1 << 32: that of every record
- * is. */
-AVX2 static inline __m256i hashes_avx2(__m256i low, __m256i high) {
-    const __m256i low_1 = _mm256_set1_epi64x(MULTIPLIER_1 & 0xFFFFFFFF);
-    const __m256i high_1 = _mm256_set1_epi64x(MULTIPLIER_1 >> 32);
-    const __m256i low_2 = _mm256_set1_epi64x(MULTIPLIER_2 & 0xFFFFFFFF);
-    const __m256i high_2 = _mm256_set1_epi64x(MULTIPLIER_2 >> 32);
-    __m256i upper = _mm256_add_epi64(
-        _mm256_add_epi64(_mm256_mul_epu32(low, high_1),
-                         _mm256_mul_epu32(_mm256_srli_epi64(low, 32), low_1)),
-        _mm256_mul_epu32(high, high_2));
-    return _mm256_add_epi64(
-        _mm256_slli_epi64(upper, 32),
-        _mm256_add_epi64(_mm256_mul_epu32(low, low_1), _mm256_mul_epu32(high, low_2)));
-}
-
-/* Four keys at a time, whose hashes each tier has its own way to make. */
-#define MAKE_KEYS_256(TARGET, make_keys, hashes) \
-    TARGET static void make_keys(const Record *records, int shift, const uint8_t *text, \
+/* Four keys at a time: of eight offsets that are stored at once each would be read back as a part of them. */
+#define MAKE_KEYS_256(TARGET, make_keys) \
+    TARGET static void make_keys(const Record *records, uint64_t last, const uint8_t *text, \
                                  const ptrdiff_t *borders, size_t n, Keys *keys) { \
         const __m256i ones = _mm256_set1_epi64x(-1); \
-        const __m128i right = _mm_cvtsi32_si128(shift); \
         size_t i = 0; \
         for (; i + 4 <= n; i += 4) { \
             const ptrdiff_t *start = borders + i; \
@@ -590,16 +573,20 @@ AVX2 static inline __m256i hashes_avx2(__m256i low, __m256i high) {
             high = _mm256_or_si256(high, _mm256_slli_epi64(lengths, 24)); \
             _mm256_storeu_si256((__m256i *)(keys->words_0 + i), low); \
             _mm256_storeu_si256((__m256i *)(keys->words_1 + i), high); \
+            __m256i sum = _mm256_add_epi64( \
+                _mm256_add_epi64(TIMES(low, RECORD_MULTIPLIER_0), \
+                                 TIMES(_mm256_srli_epi64(low, 32), RECORD_MULTIPLIER_1)), \
+                TIMES(high, RECORD_MULTIPLIER_2)); \
             uint64_t *offsets = keys->offsets + i; \
-            _mm256_storeu_si256( \
-                (__m256i *)offsets, \
-                _mm256_slli_epi64(_mm256_srl_epi64(hashes(low, high), right), 4)); \
+            _mm256_storeu_si256((__m256i *)offsets, _mm256_and_si256( \
+                _mm256_srli_epi64(sum, RECORD_SHIFT), _mm256_set1_epi64x((int64_t)last))); \
             for (int k = 0; k < 4; k++) prefetch(RECORD_AT(offsets[k])); \
         } \
-        make_keys_from(i, records, shift, text, borders, n, keys); \
+        make_keys_from(i, records, last, text, borders, n, keys); \
     }
 
-MAKE_KEYS_256(AVX2, make_keys_avx2, hashes_avx2)
+#define TIMES(numbers, factor) _mm256_mul_epu32(numbers, _mm256_set1_epi64x(factor))
+MAKE_KEYS_256(AVX2, make_keys_avx2)
 
 AVX2 static size_t look_up_avx2(const Record *records, const Keys *keys, size_t n, size_t number,
                                 uint64_t *values, uint32_t *missed) {
@@ -1475,13 +1462,8 @@ AVX512 static size_t find_ends_avx512(const uint64_t *cut_filter, const uint8_t 
 #undef MOVED_ON
 #undef MOVED_BACK
 
-/* In 256 bits: of eight offsets that are stored at once each would be read back as a part of them. */
-AVX512 static inline __m256i hashes_avx512(__m256i low, __m256i high) {
-    return _mm256_add_epi64(_mm256_mullo_epi64(low, _mm256_set1_epi64x(MULTIPLIER_1)),
-                            _mm256_mullo_epi64(high, _mm256_set1_epi64x(MULTIPLIER_2)));
-}
-
-MAKE_KEYS_256(AVX512, make_keys_avx512, hashes_avx512)
+MAKE_KEYS_256(AVX512, make_keys_avx512)
+#undef TIMES
 
 /* The places of eight pairs, in 64 bits each, as `place_of_pair` says. */
 AVX512 static inline __m512i places_of_8(const Pairs *pairs, __m512i left, __m512i right) {

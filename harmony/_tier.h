@@ -135,6 +135,21 @@ typedef struct {
     uint64_t word_0, word_1;
 } Record;
 
+/* Where the record of a segment may be, in bytes from the first one; `last` is where the last of all is, whose
+ * number is a power of two. Three products of 32 bits take less than the hash of the key, and every bit of
+ * the words reaches the middle of their sum. */
+#define RECORD_MULTIPLIER_0 0x9E3779B1u
+#define RECORD_MULTIPLIER_1 0x85EBCA77u
+#define RECORD_MULTIPLIER_2 0xC2B2AE3Du
+enum { RECORD_SHIFT = 20 };
+
+static inline uint64_t offset_of_record(uint64_t word_0, uint64_t word_1, uint64_t last) {
+    uint64_t sum = (uint64_t)(uint32_t)word_0 * RECORD_MULTIPLIER_0
+        + (word_0 >> 32) * RECORD_MULTIPLIER_1
+        + (uint64_t)(uint32_t)word_1 * RECORD_MULTIPLIER_2;
+    return sum >> RECORD_SHIFT & last;
+}
+
 enum {
     RECORD_ID_BITS = 18,
     NO_RECORD_ID = 0x3FFFF,
@@ -223,8 +238,8 @@ typedef struct {
     size_t (*write_ends)(uint64_t bits, ptrdiff_t base, ptrdiff_t *ends);
 
     /* For `n` segments of `text`, each from its place in `borders` to the next: their keys, and the records
-     * in their places asked for. KEY_BYTES may be read from each start. */
-    void (*make_keys)(const Record *records, int shift, const uint8_t *text,
+     * in their places asked for, up to the one at `last`. KEY_BYTES may be read from each start. */
+    void (*make_keys)(const Record *records, uint64_t last, const uint8_t *text,
                       const ptrdiff_t *borders, size_t n, Keys *keys);
 
     /* For `n` segments: the second word of the record in each one's place, and the numbers, counted from
