@@ -68,7 +68,7 @@ def pin_to_one_cpu() -> int | None:
 
 
 def _cpu() -> str:
-    """The processor, and which of its instructions we use: one name stands for several generations."""
+    """The processor, whose name stands for several generations, and which instructions it has."""
     from harmony import _segments
 
     instructions = {"avx2": "AVX2", "avx512": "AVX-512"}.get(_segments.tiers()[-1], "portable")
