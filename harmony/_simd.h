@@ -551,42 +551,44 @@ AVX2 static inline Quad load_quad(const void *a, const void *b, const void *c, c
 #undef TWO
 }
 
-/* Four keys at a time: of eight offsets that are stored at once each would be read back as a part of them. */
-#define MAKE_KEYS_256(TARGET, make_keys) \
-    TARGET static void make_keys(const Record *records, uint64_t last, const uint8_t *text, \
-                                 const ptrdiff_t *borders, size_t n, Keys *keys) { \
-        const __m256i ones = _mm256_set1_epi64x(-1); \
-        size_t i = 0; \
-        for (; i + 4 <= n; i += 4) { \
-            const ptrdiff_t *start = borders + i; \
-            __m256i starts = _mm256_loadu_si256((const __m256i *)start); \
-            __m256i stops = _mm256_loadu_si256((const __m256i *)(start + 1)); \
-            Quad quad = load_quad(text + start[0], text + start[1], text + start[2], \
-                                  text + start[3]); \
-            /* A shift by 64 or more leaves nothing. */ \
-            __m256i lengths = _mm256_sub_epi64(stops, starts); \
-            __m256i rest = _mm256_subs_epu16(lengths, _mm256_set1_epi64x(8)); \
-            __m256i low = _mm256_andnot_si256( \
-                _mm256_sllv_epi64(ones, _mm256_slli_epi64(lengths, 3)), quad.words_0); \
-            __m256i high = _mm256_andnot_si256( \
-                _mm256_sllv_epi64(ones, _mm256_slli_epi64(rest, 3)), quad.words_1); \
-            high = _mm256_or_si256(high, _mm256_slli_epi64(lengths, 24)); \
-            _mm256_storeu_si256((__m256i *)(keys->words_0 + i), low); \
-            _mm256_storeu_si256((__m256i *)(keys->words_1 + i), high); \
-            __m256i sum = _mm256_add_epi64( \
-                _mm256_add_epi64(TIMES(low, RECORD_MULTIPLIER_0), \
-                                 TIMES(_mm256_srli_epi64(low, 32), RECORD_MULTIPLIER_1)), \
-                TIMES(high, RECORD_MULTIPLIER_2)); \
-            uint64_t *offsets = keys->offsets + i; \
-            _mm256_storeu_si256((__m256i *)offsets, _mm256_and_si256( \
-                _mm256_srli_epi64(sum, RECORD_SHIFT), _mm256_set1_epi64x((int64_t)last))); \
-            for (int k = 0; k < 4; k++) prefetch(RECORD_AT(offsets[k])); \
-        } \
-        make_keys_from(i, records, last, text, borders, n, keys); \
-    }
-
+/* Of four keys what offset_of_record says of each. */
+AVX2 static inline __m256i offsets_of_records(__m256i low, __m256i high, uint64_t last) {
 #define TIMES(numbers, factor) _mm256_mul_epu32(numbers, _mm256_set1_epi64x(factor))
-MAKE_KEYS_256(AVX2, make_keys_avx2)
+    __m256i sum = _mm256_add_epi64(
+        _mm256_add_epi64(TIMES(low, RECORD_MULTIPLIER_0),
+                         TIMES(_mm256_srli_epi64(low, 32), RECORD_MULTIPLIER_1)),
+        TIMES(high, RECORD_MULTIPLIER_2));
+#undef TIMES
+    return _mm256_and_si256(_mm256_srli_epi64(sum, RECORD_SHIFT),
+                            _mm256_set1_epi64x((int64_t)last));
+}
+
+/* Four keys at a time: of eight offsets that are stored at once each would be read back as a part of them. */
+AVX2 static void make_keys_avx2(const Record *records, uint64_t last, const uint8_t *text,
+                                const ptrdiff_t *borders, size_t n, Keys *keys) {
+    const __m256i ones = _mm256_set1_epi64x(-1);
+    size_t i = 0;
+    for (; i + 4 <= n; i += 4) {
+        const ptrdiff_t *start = borders + i;
+        __m256i starts = _mm256_loadu_si256((const __m256i *)start);
+        __m256i stops = _mm256_loadu_si256((const __m256i *)(start + 1));
+        Quad quad = load_quad(text + start[0], text + start[1], text + start[2], text + start[3]);
+        /* A shift by 64 or more leaves nothing. */
+        __m256i lengths = _mm256_sub_epi64(stops, starts);
+        __m256i rest = _mm256_subs_epu16(lengths, _mm256_set1_epi64x(8));
+        __m256i low = _mm256_andnot_si256(
+            _mm256_sllv_epi64(ones, _mm256_slli_epi64(lengths, 3)), quad.words_0);
+        __m256i high = _mm256_andnot_si256(
+            _mm256_sllv_epi64(ones, _mm256_slli_epi64(rest, 3)), quad.words_1);
+        high = _mm256_or_si256(high, _mm256_slli_epi64(lengths, 24));
+        _mm256_storeu_si256((__m256i *)(keys->words_0 + i), low);
+        _mm256_storeu_si256((__m256i *)(keys->words_1 + i), high);
+        uint64_t *offsets = keys->offsets + i;
+        _mm256_storeu_si256((__m256i *)offsets, offsets_of_records(low, high, last));
+        for (int k = 0; k < 4; k++) prefetch(RECORD_AT(offsets[k]));
+    }
+    make_keys_from(i, records, last, text, borders, n, keys);
+}
 
 AVX2 static size_t look_up_avx2(const Record *records, const Keys *keys, size_t n, size_t number,
                                 uint64_t *values, uint32_t *missed) {
@@ -1462,9 +1464,6 @@ AVX512 static size_t find_ends_avx512(const uint64_t *cut_filter, const uint8_t 
 #undef MOVED_ON
 #undef MOVED_BACK
 
-MAKE_KEYS_256(AVX512, make_keys_avx512)
-#undef TIMES
-
 /* The places of eight pairs, in 64 bits each, as `place_of_pair` says. */
 AVX512 static inline __m512i places_of_8(const Pairs *pairs, __m512i left, __m512i right) {
     uint32_t indices[8];
@@ -1850,7 +1849,7 @@ AVX512 static uint8_t *utf8_of_ucs4_avx512(const uint32_t *text, size_t n, uint8
 
 static const Tier avx512_tier = {
     find_ends_avx512, classify_avx2, find_cjk_avx2, find_cuts_avx2, find_letters_avx2,
-    write_ends_avx512, make_keys_avx512, look_up_avx2, write_ids_avx512,
+    write_ends_avx512, make_keys_avx2, look_up_avx2, write_ids_avx512,
     find_first_merges_avx2, find_late_avx2, begin_merging_avx512, fill_lanes_avx2,
     find_places_avx512, find_merges_avx512, merged_ids_avx512, skip_to_pair_avx512,
     utf8_of_latin1_avx512, utf8_of_ucs2_avx512, utf8_of_ucs4_avx512,
