@@ -51,6 +51,7 @@ from harmony._content cimport (
 import numpy as np
 from pydantic import BaseModel
 
+from harmony.calls import is_call
 from harmony.encoding import HarmonyEncoding
 from harmony.errors import HarmonyError, ParseError
 from harmony.events import (
@@ -58,7 +59,7 @@ from harmony.events import (
 )
 from harmony.header import ROLE_IDS as _ROLE_IDS, read_bare_message, read_header
 from harmony.messages import Author, Role, TextContent
-from harmony.parsed import ParsedMessage, is_call
+from harmony.parsed import ParsedMessage
 from harmony.recovery import HeaderReader, Verdict, real_recipient
 
 cdef extern from "_memory.h" nogil:

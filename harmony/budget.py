@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from harmony.calls import calls_of_results
 from harmony.encoding import load_harmony_encoding
 from harmony.errors import RenderError
 from harmony.messages import Conversation, Message, RenderConversationConfig, Role
-from harmony.parsed import WaitingCalls
 from harmony.render import analysis_left_out, analysis_policy
 
 # `<|start|>` and the role, an id each.
@@ -91,15 +91,12 @@ def _units(messages: Sequence[Message]) -> list[list[int]]:
     """Messages that go together, by index, in the order in which they begin: calls with their
     results, all others alone."""
     units: list[list[int]] = []
-    waiting: WaitingCalls[list[int]] = WaitingCalls()
-    for index, message in enumerate(messages):
-        if message.author.role is Role.TOOL:
-            call = waiting.take(message.author.name)
-            if call is not None:
-                call.append(index)
-                continue
-        unit = [index]
-        units.append(unit)
-        if message.author.role is Role.ASSISTANT and message.recipient is not None:
-            waiting.add(message.recipient, unit)
+    unit_of: dict[int, list[int]] = {}
+    calls = calls_of_results(messages)
+    for index in range(len(messages)):
+        if index in calls:
+            unit_of[calls[index]].append(index)
+        else:
+            unit_of[index] = [index]
+            units.append(unit_of[index])
     return units

@@ -1,62 +1,18 @@
-"""ParsedMessage: a message with what its parser knows of it, and three ways to look at messages.
-
-Which recipient makes a message a call is decided here, once: everything but the built-in tools
-(`python`, `browser`, `container` and what is under them), `all`, and role words. The channel does
-not matter; about half of the real calls are on the analysis channel.
-"""
+"""ParsedMessage: a message with what its parser knows of it, and three ways to look at messages."""
 
 from __future__ import annotations
 
 import json
-from collections import defaultdict, deque
 from collections.abc import Iterable
-from typing import Any, Generic, NamedTuple, NoReturn, TypeVar
+from typing import Any, NamedTuple, NoReturn
 
 from pydantic import PrivateAttr
 
+from harmony.calls import FUNCTIONS, is_call
 from harmony.messages import Message, Role, TextContent
 from harmony.special_tokens import O200K_HARMONY_SPECIALS
 
 _CALL = O200K_HARMONY_SPECIALS["<|call|>"]
-_BUILT_IN_TOOLS = ("python", "browser", "container")
-_NO_TOOLS = ("all", *(role.value for role in Role))
-
-_Call = TypeVar("_Call")
-
-
-def is_call(role: Role, recipient: str | None) -> bool:
-    """Whether a message calls a tool that is not built in."""
-    if role is not Role.ASSISTANT or recipient is None or recipient in _NO_TOOLS:
-        return False
-    return recipient.partition(".")[0] not in _BUILT_IN_TOOLS
-
-
-class WaitingCalls(Generic[_Call]):
-    """Calls that wait for their results, in the order in which they were made."""
-
-    def __init__(self) -> None:
-        self._calls: defaultdict[str, deque[_Call]] = defaultdict(deque)
-        # By namespace, the recipients that calls wait for, and some that none waits for any more.
-        self._recipients: defaultdict[str, deque[str]] = defaultdict(deque)
-
-    def add(self, recipient: str, call: _Call) -> None:
-        if not self._calls[recipient]:
-            self._recipients[recipient.partition(".")[0]].append(recipient)
-        self._calls[recipient].append(call)
-
-    def take(self, tool: str | None) -> _Call | None:
-        """The call whose result a message of `tool` may be, which waits no more; None if there is
-        none. A built-in tool may answer in the name of its namespace."""
-        if tool is None:
-            return None
-        if calls := self._calls.get(tool):
-            return calls.popleft()
-        recipients = self._recipients.get(tool)
-        while recipients:
-            if calls := self._calls[recipients[0]]:
-                return calls.popleft()
-            recipients.popleft()
-        return None
 
 
 class ParsedMessage(Message):
@@ -90,7 +46,7 @@ class ParsedMessage(Message):
         if not is_call(self.author.role, self.recipient):
             return None
         assert self.recipient is not None
-        return self.recipient.removeprefix("functions.")
+        return self.recipient.removeprefix(FUNCTIONS)
 
     @property
     def tool_arguments(self) -> str | None:

@@ -97,6 +97,15 @@ def test_a_tool_may_answer_in_the_name_of_its_namespace():
     assert harmony.fit(conversation, 20).messages == [asked("two")]
 
 
+def test_a_result_belongs_to_the_latest_call(encoding):
+    """The first one was never answered; without it the other would not be, either."""
+    calls = [chats.call("f", f'{{"number": {number}}}') for number in range(2)]
+    messages = [calls[0], asked("one"), calls[1], chats.result("f", "1"), asked("two")]
+    last_ones = Conversation.from_messages(messages[2:])
+    limit = len(encoding.render_conversation(last_ones))
+    assert harmony.fit(Conversation.from_messages(messages), limit) == last_ones
+
+
 def test_a_result_belongs_to_the_call_of_its_own_name():
     messages = [
         chats.built_in_call("a.b.c", "{}"),

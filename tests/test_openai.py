@@ -15,6 +15,7 @@ from strategies import texts
 
 import harmony
 from harmony import Conversation, DeveloperContent, Message, Role, SystemContent, ToolDescription
+from harmony.calls import calls_of_results
 from harmony.openai import (
     chat_message_from,
     chat_request_from,
@@ -25,7 +26,6 @@ from harmony.openai import (
     responses_request_from,
 )
 from harmony.openai.names import called_function, from_identifier, to_identifier
-from harmony.parsed import WaitingCalls
 
 KEEP_ALL = harmony.RenderConversationConfig(auto_drop_analysis=False, validate_headers=True)
 
@@ -68,6 +68,95 @@ def test_both_forms_give_equal_ids(encoding, conversation):
     as_chat = conversation_from_chat(**chat_request_from(conversation))
     as_responses = conversation_from_responses(**responses_request_from(conversation))
     assert ids_of(encoding, as_chat) == ids_of(encoding, as_responses)
+
+
+# what neither of them says as it is
+
+odd_names = st.sampled_from([None, None, "bob", "functions.f"])
+odd_channels = st.sampled_from([None, "analysis", "commentary", "commentary", "final", "other"])
+odd_parts = st.lists(st.sampled_from(["", "", "x", " y\n"]), max_size=3)
+
+
+@st.composite
+def odd_messages(draw):
+    """As models, or people by hand, may have written them."""
+    kind = draw(st.sampled_from(["user", "developer", "text", "text", "call", "call", "result"]))
+    name = draw(odd_names)
+    header = {} if draw(st.integers(0, 5)) else {
+        draw(st.sampled_from(["channel", "recipient", "content_type"])): "all"}  # fmt: skip
+    if kind == "user":
+        return chats.message(Role.USER, draw(odd_parts), name=name, **header)
+    if kind == "developer":
+        content = DeveloperContent(instructions=draw(st.sampled_from([None, "", "Be brief."])))
+        if draw(st.booleans()):
+            content.with_function_tools([ToolDescription.new("get-weather", "")])
+        role = draw(st.sampled_from([Role.DEVELOPER, Role.DEVELOPER, Role.SYSTEM]))
+        message = chats.message(role, "", name=name, **header)
+        message.content = [content]
+        return message
+    if kind == "text":
+        header = {"channel": draw(odd_channels), **header}
+        return chats.message(Role.ASSISTANT, draw(odd_parts), name=name, **header)
+    recipients = ["functions.f", "functions.f", "f", "functions.a-b", "g.h", "functions.", "python", "browser.find", "browser"]  # fmt: skip
+    recipient = draw(st.sampled_from(recipients))
+    if kind == "call":
+        texts = draw(st.sampled_from([["{}"], ["{", "}"], ["{"], [], ['{"pattern": NaN}']]))
+        content_type = draw(st.sampled_from([None, "json", "code"]))
+        return chats.message(
+            Role.ASSISTANT, texts, draw(odd_channels), recipient, content_type, name=name
+        )
+    return chats.message(
+        Role.TOOL, draw(odd_parts), draw(odd_channels), draw(odd_names), name=recipient
+    )
+
+
+def as_it_should_be(conversation, joins):
+    """With the headers that requests give, and `joins` (channels) of one part."""
+    messages = [message.model_copy(deep=True) for message in conversation.messages]
+    for message in messages:
+        for content in message.content:
+            for namespace in (getattr(content, "tools", None) or {}).values():
+                for tool in namespace.tools:
+                    tool.name = to_identifier(from_identifier(tool.name))
+        if message.author.role is not Role.ASSISTANT:
+            continue
+        message.content_type = None
+        if function := called_function(message.recipient):
+            message.recipient = "functions." + to_identifier(function)
+            message.channel, message.content_type = "commentary", "<|constrain|>json"
+        elif message.recipient:
+            message.channel, message.content_type = "analysis", "code"
+        elif message.channel not in ("analysis", "commentary"):
+            message.channel = "final"
+        if message.recipient or message.channel in joins:
+            texts = [content.text for content in message.content]
+            message.content = [harmony.TextContent(text="".join(texts))]
+    for result, call in calls_of_results(conversation.messages).items():
+        messages[result].author.name = messages[call].recipient
+        messages[result].channel, messages[result].recipient = messages[call].channel, "assistant"
+    if not messages or messages[0].author.role is not Role.SYSTEM:
+        messages.insert(0, Message.from_role_and_content(Role.SYSTEM, SystemContent.new()))
+    return Conversation(messages=messages)
+
+
+@pytest.mark.parametrize(
+    ("read", "request_from", "joins"),
+    [
+        (conversation_from_chat, chat_request_from, ["analysis"]),
+        (conversation_from_responses, responses_request_from, []),
+    ],
+    ids=["chat", "responses"],
+)
+@given(st.lists(odd_messages(), max_size=6))
+def test_what_is_not_refused_comes_back(read, request_from, joins, messages):
+    """But for headers as they should have been."""
+    conversation = Conversation(messages=messages)
+    try:
+        request = as_json(request_from(conversation))
+    except harmony.ConversionError as error:
+        assert error.path.startswith("messages[")
+        return
+    assert read(**request) == as_it_should_be(conversation, joins)
 
 
 # by hand
@@ -256,7 +345,7 @@ def test_a_result_finds_the_latest_call_with_its_id():
 # names
 
 
-@given(st.one_of(texts(3), st.text("_x25fd-a0. ")))
+@given(st.one_of(texts(3), st.text("_x25fd-a0. é²·")))
 def test_every_name_comes_back(name):
     identifier = to_identifier(name)
     assert from_identifier(identifier) == name
@@ -264,7 +353,7 @@ def test_every_name_comes_back(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["get_weather", "f", "__x__", "Größe", "_x", "get_xbox_data", "_xyz_"]
+    "name", ["get_weather", "f", "__x__", "Größe", "_x", "get_xbox_data", "_xyz_", "_xaé", "_xa·"]
 )
 def test_identifiers_stay_as_they_are(name):
     assert to_identifier(name) == name
@@ -357,25 +446,78 @@ def test_a_call_of_a_namespace_comes_back(namespace):
 
 
 def test_a_result_finds_its_call():
-    waiting = WaitingCalls()
-    recipients = ["browser.open", "browser", "browser.find", "browser.open", "functions.browser"]
-    for number, recipient in enumerate(recipients):
-        waiting.add(recipient, number)
-    assert waiting.take("browser.open") == 0
-    assert [waiting.take("browser") for _ in range(4)] == [1, 3, 2, None]
-    assert waiting.take("browser.open") is waiting.take(None) is waiting.take("nobody") is None
-    waiting.add("browser.open", 5)
-    assert waiting.take("browser") == 5
+    """Calls of a turn in their order, the latest turn first, built-in tools each by itself."""
+    called, answered, text = (
+        chats.call,
+        chats.result,
+        chats.message(Role.ASSISTANT, "x", "analysis"),
+    )
+    browser = [chats.built_in_call(f"browser.{name}", "{}") for name in ("open", "find", "open")]
+
+    def results(*tools):
+        return [chats.built_in_result(tool, "") for tool in tools]
+
+    for messages, expected in [
+        ([called("f", "{}"), called("g", "{}"), answered("g", ""), answered("f", "")], {2: 1, 3: 0}),
+        ([called("f", "{}"), called("f", "{}"), answered("f", "")], {2: 0}),
+        ([called("f", "{}"), text, called("f", "{}"), answered("f", "")], {3: 2}),
+        # The order of the results is that of the calls, however late.
+        ([called("f", "{}"), text, called("f", "{}"), *[answered("f", "")] * 2], {3: 0, 4: 2}),
+        ([called("f", "{}"), BY_HAND[2], answered("f", "")], {2: 0}),
+        ([*browser, *results("browser.open")], {3: 2}),
+        ([*browser, *results("browser")], {3: 2}),
+        ([*browser, *results("browser", "browser")], {3: 1, 4: 2}),
+        ([*browser, *results("browser", "browser.open", "browser.find")], {3: 2, 4: 0, 5: 1}),
+        ([*browser, text, *results("browser.find", "browser", "browser.open", "f")], {4: 1, 5: 2, 6: 0}),
+        ([text.with_recipient("all"), *results("all")], {}),
+        ([text.with_recipient(""), *results("", "functions.")], {}),
+        ([text, chats.message(Role.TOOL, "")], {}),
+    ]:  # fmt: skip
+        assert calls_of_results(messages) == expected
 
 
-@pytest.mark.parametrize("answering", ["functions.f{}", "functions", "functions.g{}"])
+def test_results_come_back_with_their_calls():
+    """Late ones, and those of built-in tools, whose items hold call and result."""
+    later = [
+        chats.call("f", "{}"),
+        chats.message(Role.ASSISTANT, "x", "commentary"),
+        chats.call("g", "{}"),
+    ]
+    late = [*later, BY_HAND[2], chats.result("f", "1"), chats.result("g", "2")]
+    for request_from, read in [
+        (chat_request_from, conversation_from_chat),
+        (responses_request_from, conversation_from_responses),
+    ]:
+        conversation = Conversation(messages=[BY_HAND[0], *late])
+        assert read(**request_from(conversation)) == conversation
+    assert [item["type"] for item in responses_items_from(late)[-2:]] == [
+        "function_call_output"
+    ] * 2
+    calls = [chats.built_in_call("browser.search", f'{{"query": "{n}"}}') for n in range(2)]
+    result = chats.built_in_result("browser.search", "1. Frost")
+    conversation = Conversation(messages=[BY_HAND[0], *calls, result])
+    assert conversation_from_responses(**responses_request_from(conversation)) == conversation
+    for messages in [calls[0], BY_HAND[3], result], [*calls, result, result]:
+        with pytest.raises(harmony.ConversionError, match="does not follow its call"):
+            responses_request_from(Conversation(messages=[BY_HAND[0], *messages]))
+    both = [item["results"] for item in responses_items_from([*calls, result, result])]
+    assert both == [[{"type": "text", "text": "1. Frost"}]] * 2
+
+
+@pytest.mark.parametrize("answering", ["f{}", None, "g{}"])
 def test_a_result_finds_its_call_without_a_look_at_all_that_wait(answering):
     """Lines of Python, for calls of many functions."""
 
     def work(n):
-        waiting = WaitingCalls()
+        text = chats.message(Role.ASSISTANT, "x", "analysis")
+        messages = []
         for number in range(n):
-            waiting.add(f"functions.f{number}", number)
+            messages += [chats.call(f"f{number}", "{}"), text]
+        for number in range(n):
+            result = chats.result((answering or "").format(number), "")
+            if answering is None:
+                result.author.name = "functions"
+            messages += [result, text]
         lines = 0
 
         def count(frame, event, argument):
@@ -386,8 +528,7 @@ def test_a_result_finds_its_call_without_a_look_at_all_that_wait(answering):
         before = sys.gettrace()
         sys.settrace(count)
         try:
-            for number in range(n):
-                waiting.take(answering.format(number))
+            calls_of_results(messages)
         finally:
             sys.settrace(before)
         return lines

@@ -591,7 +591,7 @@ def test_tool_arguments(encoding):
         assert not message.tool_arguments_complete
     assert call("9" * 10_000).tool_arguments_complete
     assert call("{}", "lookup").tool_name == "lookup"
-    for to in ("python", "browser.search", "container.exec", "user", "all"):
+    for to in ("python", "browser.search", "container.exec", "user", "all", "", "functions."):
         message = call("{}", to)
         assert (message.tool_name, message.tool_arguments) == (None, None)
         assert not message.tool_arguments_complete

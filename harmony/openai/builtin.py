@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 from typing import Any, NamedTuple
 
+from harmony.errors import ConversionError
 from harmony.openai.fields import Field
 
 CONTENT_TYPE = "code"
@@ -128,7 +129,7 @@ def add_result(item: dict[str, Any], texts: list[str]) -> None:
 
 def _object(text: str) -> dict[str, Any] | None:
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
+        value = json.loads(Field(text, "arguments").json_text(), parse_int=str)
+    except ConversionError:
         return None
     return value if isinstance(value, dict) else None

@@ -9,19 +9,21 @@ message has a `phase`, "commentary" or "final_answer", as messages of the Respon
 from __future__ import annotations
 
 import itertools
-from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from harmony.calls import calls_of_results
 from harmony.errors import ConversionError
-from harmony.messages import Conversation, DeveloperContent, Message, Role, SystemContent
+from harmony.messages import Conversation, Message, Role, SystemContent
 from harmony.openai.dialogue import (
     CHANNEL_OF_PHASE,
     PHASE_OF_CHANNEL,
     Dialogue,
-    declares,
+    arguments_of,
     functions_from,
+    instructions_of,
     opening_of,
+    refuse_header,
     text_of,
     texts_of,
 )
@@ -172,14 +174,17 @@ def chat_request_from(conversation: Conversation) -> dict[str, Any]:
 
     `messages`, and `tools`, `reasoning_effort`, `response_format` and `system` if they are needed.
     Calls are numbered: `call_0`, `call_1`, ... Oddities of headers that a model wrote (a call on
-    the analysis channel, say) come out as they should have been. A conversation without a system
-    message comes back with one.
+    the analysis channel, say, or of a function whose name is no identifier) and of results come
+    out as they should have been, and text of several parts as one where a chat has no parts. A
+    conversation without a system message comes back with one.
 
     Raises ConversionError, which names the message, for what a chat cannot hold: calls of the
-    built-in tools, whose place is the Responses API, and namespaces other than functions.
+    built-in tools, whose place is the Responses API, arguments that are not JSON, reasoning that
+    says nothing, and headers of users and developers that say more than a name.
     """
     opening = opening_of(conversation)
-    request: dict[str, Any] = {"messages": _Chat(opening.messages).messages}
+    calls = calls_of_results(conversation.messages)
+    request: dict[str, Any] = {"messages": _Chat(opening.messages, calls).messages}
     if opening.functions:
         request["tools"] = [
             {"type": "function", "function": function} for function in opening.functions
@@ -196,59 +201,55 @@ def chat_request_from(conversation: Conversation) -> dict[str, Any]:
 
 
 class _Chat:
-    """Messages of a chat, made of those of a conversation."""
+    """Messages of a chat, made of those of a conversation; `calls`: of each result the index of its
+    call."""
 
-    def __init__(self, numbered: Sequence[tuple[int, Message]]) -> None:
+    def __init__(self, numbered: Sequence[tuple[int, Message]], calls: dict[int, int]) -> None:
         self.messages: list[dict[str, Any]] = []
         self._open: dict[str, Any] | None = None
-        self._waiting: defaultdict[str | None, deque[str]] = defaultdict(deque)
-        self._n_calls = 0
+        self._calls = calls
+        self._call_ids: dict[int, str] = {}
         for index, message in numbered:
-            self._add(message, f"messages[{index}]")
+            self._add(index, message, f"messages[{index}]")
         self._close()
 
-    def _add(self, message: Message, path: str) -> None:
+    def _add(self, index: int, message: Message, path: str) -> None:
         role = message.author.role
         if role is Role.ASSISTANT:
-            self._add_to_assistant(message, path)
+            self._add_to_assistant(index, message, path)
             return
         self._close()
         if role is Role.TOOL:
-            waiting = self._waiting.get(message.author.name)
-            if not waiting:
+            if index not in self._calls:
                 raise ConversionError(path, f"no call of {message.author.name!r} waits for this")
-            self._put("tool", message, path, tool_call_id=waiting.popleft())
-        elif role is Role.USER:
+            self._put("tool", message, path, tool_call_id=self._call_ids[self._calls[index]])
+            return
+        refuse_header(message, path)
+        if role is Role.USER:
             self._put("user", message, path)
         else:
-            content = message.content[0] if len(message.content) == 1 else None
-            if not isinstance(content, DeveloperContent) or declares(content):
-                raise ConversionError(path, "a chat holds instructions here, and nothing else")
-            if content.instructions is not None:
-                self._put("developer", message, path, content=content.instructions)
+            self._put("developer", message, path, content=instructions_of(message, path))
 
     def _put(self, role: str, message: Message, path: str, **fields: Any) -> None:
         name = {} if role == "tool" or not message.author.name else {"name": message.author.name}
         content = {} if "content" in fields else {"content": _content(texts_of(message, path))}
         self.messages.append({"role": role, **name, **fields, **content})
 
-    def _add_to_assistant(self, message: Message, path: str) -> None:
+    def _add_to_assistant(self, index: int, message: Message, path: str) -> None:
         function = called_function(message.recipient)
         if function is not None:
             entry = self._entry(message, after=("reasoning", "content", "tool_calls"))
-            if "tool_calls" not in entry:
-                # What nobody has answered by now nobody will.
-                self._waiting.clear()
-            call_id = f"call_{self._n_calls}"
-            self._n_calls += 1
-            self._waiting[message.recipient].append(call_id)
+            call_id = self._call_ids[index] = f"call_{len(self._call_ids)}"
             entry.setdefault("tool_calls", []).append(
-                tool_call(call_id, function, text_of(message, path))
+                tool_call(call_id, function, arguments_of(message, path))
             )
         elif message.recipient is not None:
             raise ConversionError(path, f"a chat cannot hold a message to {message.recipient!r}")
         elif message.channel == "analysis":
-            self._entry(message, after=())["reasoning"] = text_of(message, path)
+            reasoning = text_of(message, path)
+            if not reasoning:
+                raise ConversionError(path, "a chat cannot hold reasoning that says nothing")
+            self._entry(message, after=())["reasoning"] = reasoning
         else:
             entry = self._entry(message, after=("reasoning",))
             entry["content"] = _content(texts_of(message, path))
@@ -276,7 +277,7 @@ class _Chat:
             return
         calls = "tool_calls" in entry
         if entry.get("phase") == ("commentary" if calls else "final_answer") and (
-            entry["content"] or not calls
+            not calls or any(Field(entry["content"], "content").texts())
         ):
             del entry["phase"]
         entry.setdefault("content", None)

@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeVar
 
+from harmony.calls import FUNCTIONS
 from harmony.errors import ConversionError
 from harmony.header import refusal
 from harmony.messages import (
@@ -31,7 +32,7 @@ from harmony.messages import (
 from harmony.openai import builtin
 from harmony.openai.builtin import BuiltInCall
 from harmony.openai.fields import Field
-from harmony.openai.names import FUNCTIONS, from_identifier, to_identifier
+from harmony.openai.names import from_identifier, to_identifier
 
 JSON_TYPE = "<|constrain|>json"
 
@@ -258,8 +259,10 @@ def opening_of(conversation: Conversation) -> Opening:
     messages = list(enumerate(conversation.messages))
     system, effort = None, None
     if messages and messages[0][1].author.role is Role.SYSTEM:
-        system = _only(messages.pop(0)[1], SystemContent)
-        if system is None:
+        message = messages.pop(0)[1]
+        refuse_header(message, "messages[0]")
+        system = _only(message, SystemContent)
+        if system is None or message.author.name:
             raise ConversionError("messages[0]", "is not a SystemContent alone")
         if system.reasoning_effort is not None:
             effort = system.reasoning_effort.value.lower()
@@ -269,13 +272,23 @@ def opening_of(conversation: Conversation) -> Opening:
             system = None if effort else system
     functions: list[dict[str, Any]] = []
     response_format = None
-    if messages and (developer := _only(messages[0][1], DeveloperContent)):
+    if messages and messages[0][1].author.role is Role.DEVELOPER:
         index, message = messages[0]
-        path = f"messages[{index}]"
-        functions = _functions_of(developer, path)
-        response_format = _response_format_of(developer, path)
-        left = DeveloperContent(instructions=developer.instructions)
-        messages[0] = index, message.model_copy(update={"content": [left]})
+        developer = _only(message, DeveloperContent)
+        if developer is not None and declares(developer):
+            path = f"messages[{index}]"
+            functions = _functions_of(developer, path)
+            response_format = _response_format_of(developer, path)
+            left = DeveloperContent(instructions=developer.instructions)
+            messages[0] = index, message.model_copy(update={"content": [left]})
+            if developer.instructions is None:
+                # What a request declares becomes part of a message right behind, or one by itself.
+                refuse_header(message, path)
+                if message.author.name or (
+                    len(messages) > 1 and _only(messages[1][1], DeveloperContent)
+                ):
+                    raise ConversionError(path, "has to hold instructions, too, in a request")
+                messages.pop(0)
     return Opening(system, effort, functions, response_format, messages)
 
 
@@ -294,6 +307,8 @@ def _functions_of(developer: DeveloperContent, path: str) -> list[dict[str, Any]
     functions = namespaces.pop("functions", None)
     if namespaces:
         raise ConversionError(path, f"a request declares functions only, not {[*namespaces]}")
+    if functions and (functions.description or not functions.tools):
+        raise ConversionError(path, "a request cannot describe the namespace of functions")
     return [
         {
             "name": from_identifier(tool.name),
@@ -319,6 +334,28 @@ def _response_format_of(developer: DeveloperContent, path: str) -> dict[str, Any
         "schema": about.json_schema,
         **({} if about.description is None else {"description": about.description}),
     }
+
+
+def instructions_of(message: Message, path: str) -> str:
+    """What a message says that is neither the assistant's nor a user's nor a tool's."""
+    content = _only(message, DeveloperContent)
+    if message.author.role is not Role.DEVELOPER or content is None or declares(content):
+        raise ConversionError(path, "a request holds instructions here, and nothing else")
+    if content.instructions is None:
+        raise ConversionError(path, "says nothing")
+    return content.instructions
+
+
+def refuse_header(message: Message, path: str) -> None:
+    """A request has no place for these, except in messages of the assistant and of tools."""
+    for field in ("channel", "recipient", "content_type"):
+        if getattr(message, field) is not None:
+            raise ConversionError(path, f"a request cannot hold the {field} of such a message")
+
+
+def arguments_of(message: Message, path: str) -> str:
+    """The arguments of a call of a function, as a request has to have them."""
+    return Field(text_of(message, path), f"{path}.content").json_text()
 
 
 def texts_of(message: Message, path: str = "message") -> list[str]:

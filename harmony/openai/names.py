@@ -11,15 +11,12 @@ from __future__ import annotations
 import re
 import sys
 
+from harmony.calls import FUNCTIONS, is_call
 from harmony.messages import Role
-from harmony.parsed import is_call
 
 _ESCAPE = re.compile(r"_x([0-9a-f]{1,6})_")
 # An underscore that may be read as the beginning of an escape, once what follows is escaped.
-_LOOKS_ESCAPED = re.compile(r"_(?=x[0-9a-f]{1,6}[^0-9A-Za-z])")
-
-FUNCTIONS = "functions."
-_NO_TOOLS = ("all", *(role.value for role in Role))
+_MAY_LOOK_ESCAPED = re.compile(r"_(?=x[0-9a-f]{1,6}(.))", re.DOTALL)
 
 
 def to_identifier(name: str) -> str:
@@ -27,14 +24,20 @@ def to_identifier(name: str) -> str:
 
     The same as `name` if that is an identifier already, and without escapes in it.
     """
-    name = _LOOKS_ESCAPED.sub("_x5f_", name)
+    name = _MAY_LOOK_ESCAPED.sub(
+        lambda found: "_" if found[1] != "_" and _may_stand(found[1]) else "_x5f_", name
+    )
     escaped = "".join(
-        character if ("_" + character).isidentifier() else f"_x{ord(character):x}_"
-        for character in name
+        character if _may_stand(character) else f"_x{ord(character):x}_" for character in name
     )
     if escaped[:1].isidentifier():
         return escaped
     return f"_x{ord(escaped[0]):x}_{escaped[1:]}" if escaped else ""
+
+
+def _may_stand(character: str) -> bool:
+    """In an identifier, behind its first character."""
+    return ("_" + character).isidentifier()
 
 
 def from_identifier(identifier: str) -> str:
@@ -49,11 +52,6 @@ def _character(escape: re.Match[str]) -> str:
     return chr(code)
 
 
-def is_built_in(recipient: str) -> bool:
-    """Whether it is one of the tools that come with the model, or a function of one."""
-    return recipient not in _NO_TOOLS and not is_call(Role.ASSISTANT, recipient)
-
-
 def called_function(recipient: str | None) -> str | None:
     """The name of the function that a message of the assistant to `recipient` calls, or None.
 
@@ -61,4 +59,4 @@ def called_function(recipient: str | None) -> str | None:
     """
     if recipient is None or not is_call(Role.ASSISTANT, recipient):
         return None
-    return from_identifier(recipient.removeprefix(FUNCTIONS)) or None
+    return from_identifier(recipient.removeprefix(FUNCTIONS))

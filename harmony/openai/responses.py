@@ -10,22 +10,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from harmony.calls import calls_of_results, is_built_in
 from harmony.errors import ConversionError
-from harmony.messages import Conversation, DeveloperContent, Message, Role, SystemContent
+from harmony.messages import Conversation, Message, Role, SystemContent
 from harmony.openai import builtin
 from harmony.openai.dialogue import (
     CHANNEL_OF_PHASE,
     PHASE_OF_CHANNEL,
     Dialogue,
-    declares,
+    arguments_of,
     functions_from,
+    instructions_of,
     opening_of,
+    refuse_header,
     text_of,
     texts_of,
 )
 from harmony.openai.fields import Field, entries_given, given
-from harmony.openai.names import called_function, is_built_in
-from harmony.parsed import WaitingCalls
+from harmony.openai.names import called_function
 
 # request -> conversation
 
@@ -141,11 +143,17 @@ def responses_request_from(conversation: Conversation) -> dict[str, Any]:
     """The arguments of `conversation_from_responses` that give `conversation` again.
 
     `input`, and `tools`, `reasoning`, `text` and `system` if they are needed. Items are as in
-    `responses_items_from`. A conversation without a system message comes back with one. Raises
-    ConversionError, which names the message, for what such a request cannot hold.
+    `responses_items_from`. Oddities of headers come out as in `chat_request_from`, and a
+    conversation without a system message comes back with one.
+
+    Raises ConversionError, which names the message, for what such a request cannot hold: results
+    of built-in tools that do not stand right behind their call, arguments that are not JSON,
+    names of an assistant that reasons or calls, and headers of users and developers that say more
+    than a name.
     """
     opening = opening_of(conversation)
-    request: dict[str, Any] = {"input": _Items(opening.messages, strict=True).items}
+    calls = calls_of_results(conversation.messages)
+    request: dict[str, Any] = {"input": _Items(opening.messages, calls, strict=True).items}
     if opening.functions:
         request["tools"] = [{"type": "function", **function} for function in opening.functions]
     if opening.effort:
@@ -169,41 +177,52 @@ def responses_items_from(messages: Iterable[Message]) -> list[dict[str, Any]]:
     that was cut short has the status "incomplete". What no item can say, such as the result of a
     call that nobody made, is left out.
     """
-    return _Items(enumerate(messages), strict=False).items
+    known = list(messages)
+    return _Items(list(enumerate(known)), calls_of_results(known), strict=False).items
 
 
 class _Items:
-    """Items made of messages; `strict`: what cannot be expressed is an error."""
+    """Items made of messages; `calls`: of each result the index of its call; `strict`: what cannot
+    be expressed is an error."""
 
-    def __init__(self, numbered: Iterable[tuple[int, Message]], *, strict: bool) -> None:
+    def __init__(
+        self, numbered: Sequence[tuple[int, Message]], calls: dict[int, int], *, strict: bool
+    ) -> None:
         self.items: list[dict[str, Any]] = []
         self._strict = strict
-        self._n_calls = 0
-        # Items of the calls that wait for their result, by recipient.
-        self._waiting: WaitingCalls[dict[str, Any]] = WaitingCalls()
+        self._calls = calls
+        self._n_functions_called = 0
+        # Items of calls, by the index of the message.
+        self._item_of: dict[int, dict[str, Any]] = {}
         for index, message in numbered:
-            self._add(message, f"messages[{index}]")
+            self._add(index, message, f"messages[{index}]")
 
-    def _add(self, message: Message, path: str) -> None:
+    def _add(self, index: int, message: Message, path: str) -> None:
         role = message.author.role
         if role is Role.ASSISTANT:
-            self._add_assistant(message, path)
+            self._item_of[index] = self._add_assistant(message, path)
         elif role is Role.TOOL:
-            self._add_result(message, path)
-        elif role is Role.USER:
-            # What nobody has answered by now nobody will.
-            self._waiting = WaitingCalls()
-            self._put_message(message, texts_of(message, path), "input_text")
+            self._add_result(index, message, path)
         else:
-            content = message.content[0] if len(message.content) == 1 else None
-            if not isinstance(content, DeveloperContent) or declares(content):
-                self._refuse(path, "a request holds instructions here, and nothing else")
-            elif content.instructions is not None:
-                self._put_message(message, [content.instructions], "input_text")
+            if self._strict:
+                refuse_header(message, path)
+            if role is Role.USER:
+                self._put_message(message, texts_of(message, path), "input_text")
+            else:
+                self._add_instructions(message, path)
 
     def _refuse(self, path: str, problem: str) -> None:
         if self._strict:
             raise ConversionError(path, problem)
+
+    def _add_instructions(self, message: Message, path: str) -> None:
+        try:
+            instructions = instructions_of(message, path)
+        except ConversionError:
+            if self._strict:
+                raise
+        else:
+            self._put_message(message, [instructions], "input_text")
 
     def _put_message(self, message: Message, texts: list[str], kind: str, **fields: Any) -> None:
         author = message.author
@@ -219,55 +238,60 @@ class _Items:
             }
         )
 
-    def _add_assistant(self, message: Message, path: str) -> None:
-        number = len(self.items)
-        status = "completed" if getattr(message, "complete", True) else "incomplete"
-        recipient = message.recipient
-        function = called_function(recipient)
-        if recipient is not None and function is not None:
-            call_id = f"call_{self._n_calls}"
-            self._n_calls += 1
-            item = {
-                "type": "function_call",
-                "id": f"fc_{number}",
-                "call_id": call_id,
-                "name": function,
-                "arguments": text_of(message, path),
-                "status": status,
-            }
-            self._waiting.add(recipient, item)
-            self.items.append(item)
-        elif recipient is not None and is_built_in(recipient):
-            item = builtin.item_of_call(recipient, text_of(message, path), number, status)
-            self._waiting.add(recipient, item)
-            self.items.append(item)
-        elif recipient is not None and self._strict:
-            self._refuse(path, f"a request cannot hold a message to {recipient!r}")
-        elif message.channel == "analysis":
-            self.items.append(
-                {
-                    "type": "reasoning",
-                    "id": f"rs_{number}",
-                    "summary": [],
-                    "content": [
-                        {"type": "reasoning_text", "text": text} for text in texts_of(message, path)
-                    ],
-                    "status": status,
-                }
-            )
-        else:
-            phase = PHASE_OF_CHANNEL.get(message.channel or "final", "final_answer")
+    def _add_assistant(self, message: Message, path: str) -> dict[str, Any]:
+        item = self._item_of_call(message, path)
+        if item is None and message.channel == "analysis":
             texts = texts_of(message, path)
-            self._put_message(message, texts, "output_text", status=status, phase=phase)
+            if not texts:
+                self._refuse(path, "reasoning without any part has no place in a request")
+            item = {
+                "type": "reasoning",
+                "id": f"rs_{len(self.items)}",
+                "summary": [],
+                "content": [{"type": "reasoning_text", "text": text} for text in texts],
+                "status": _status(message),
+            }
+        if item is not None:
+            if message.author.name:
+                self._refuse(path, f"an item of type {item['type']} has no name of its author")
+            self.items.append(item)
+            return item
+        phase = PHASE_OF_CHANNEL.get(message.channel or "final", "final_answer")
+        texts = texts_of(message, path)
+        self._put_message(message, texts, "output_text", status=_status(message), phase=phase)
+        return self.items[-1]
 
-    def _add_result(self, message: Message, path: str) -> None:
+    def _item_of_call(self, message: Message, path: str) -> dict[str, Any] | None:
+        recipient, number = message.recipient, len(self.items)
+        if recipient is None:
+            return None
+        if is_built_in(recipient):
+            return builtin.item_of_call(recipient, text_of(message, path), number, _status(message))
+        function = called_function(recipient)
+        if function is None:
+            self._refuse(path, f"a request cannot hold a message to {recipient!r}")
+            return None
+        self._n_functions_called += 1
+        return {
+            "type": "function_call",
+            "id": f"fc_{number}",
+            "call_id": f"call_{self._n_functions_called - 1}",
+            "name": function,
+            "arguments": (arguments_of if self._strict else text_of)(message, path),
+            "status": _status(message),
+        }
+
+    def _add_result(self, index: int, message: Message, path: str) -> None:
         name = message.author.name
-        item = self._waiting.take(name)
-        if item is None:
+        if index not in self._calls:
             self._refuse(path, f"no call of {name!r} waits for this result")
             return
+        call = self._calls[index]
+        item = self._item_of[call]
         texts = texts_of(message, path)
         if item["type"] != "function_call":
+            if call != index - 1:
+                self._refuse(path, f"this result of {name!r} does not follow its call")
             builtin.add_result(item, texts)
             return
         parts = [{"type": "input_text", "text": text} for text in texts]
@@ -278,3 +302,7 @@ class _Items:
                 "output": texts[0] if len(texts) == 1 else parts,
             }
         )
+
+
+def _status(message: Message) -> str:
+    return "completed" if getattr(message, "complete", True) else "incomplete"
