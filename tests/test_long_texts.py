@@ -73,12 +73,13 @@ import signal, sys
 import harmony
 from families import FAMILIES
 from harmony import _bpe
+from scale import SHRINK
 
 method, family, n_mebibytes = sys.argv[1], sys.argv[2], int(sys.argv[3])
 counts = _bpe.build_mode() == "debug"
 tokenizer = harmony.get_tokenizer("o200k_harmony")
 call = getattr(tokenizer, method)
-text = FAMILIES[family](2**20) * n_mebibytes
+text = FAMILIES[family](2**20 // SHRINK) * n_mebibytes
 
 
 def steps_of(texts):
