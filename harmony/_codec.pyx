@@ -194,7 +194,12 @@ cdef object utf8_of(object text):
 
 
 def bytes_of(text):
-    """`text`, which is no str, as bytes or a contiguous buffer of them; TypeError if it is none."""
+    """`text`, which is no str, as bytes or a view of them; TypeError if it is no buffer of bytes.
+
+    Any other memory is copied. Were it written to meanwhile, a special token could be gone once it
+    has been found, and the caches would have ids of one text for another from then on; what may
+    only be read here may be written to elsewhere.
+    """
     if isinstance(text, bytes):
         return text
     if not PyObject_CheckBuffer(text):
@@ -203,7 +208,8 @@ def bytes_of(text):
     if view.itemsize != 1 or view.ndim > 1:
         raise TypeError("text as a buffer must be one-dimensional with items of one byte; "
                         f"this has {view.ndim} dimensions of {view.itemsize}-byte items")
-    return view if view.c_contiguous else view.tobytes()
+    is_of_bytes = isinstance(text, memoryview) and isinstance(view.obj, bytes)
+    return view if is_of_bytes and view.c_contiguous else view.tobytes()
 
 
 def to_utf8(text):
@@ -230,26 +236,19 @@ cdef class Utf8:
             self.bytes = <const uint8_t*>PyBytes_AS_STRING(self.owner)
             self.n_bytes = PyBytes_GET_SIZE(self.owner)
             return
-        if isinstance(text, bytes):
-            self.owner = text
-            self.bytes = <const uint8_t*>PyBytes_AS_STRING(text)
-            self.n_bytes = PyBytes_GET_SIZE(text)
+        self.owner = bytes_of(text)
+        if isinstance(self.owner, bytes):
+            self.bytes = <const uint8_t*>PyBytes_AS_STRING(self.owner)
+            self.n_bytes = PyBytes_GET_SIZE(self.owner)
         else:
-            PyObject_GetBuffer(bytes_of(text), &self.view, PyBUF_SIMPLE)
+            PyObject_GetBuffer(self.owner, &self.view, PyBUF_SIMPLE)
             self.has_view = True
             self.bytes = <const uint8_t*>self.view.buf
             self.n_bytes = self.view.len
-            if not (isinstance(text, memoryview) and isinstance((<object>text).obj, bytes)):
-                # Its own copy: were it written to meanwhile, the caches would have ids of one text
-                # for another from then on. What may only be read here may be written to elsewhere.
-                self.owner = PyBytes_FromStringAndSize(<const char*>self.bytes, self.n_bytes)
-                self.bytes = <const uint8_t*>PyBytes_AS_STRING(self.owner)
-                PyBuffer_Release(&self.view)
-                self.has_view = False
         with nogil:
             bad = find_malformed(self.bytes, self.n_bytes)
         if bad >= 0:
-            raise InvalidUtf8Error.at(self.owner or bytes(text), bad)
+            raise InvalidUtf8Error.at(bytes(self.owner), bad)
 
     def __dealloc__(self):
         if self.has_view:

@@ -17,6 +17,7 @@ from importlib import import_module
 from typing import Any, Literal, overload
 
 import harmony
+from harmony.made_once import made_once
 from harmony.special_tokens import O200K_HARMONY_SPECIALS
 from harmony.tokenizer import TokenIds, Tokenizer
 from harmony.vocabulary import o200k_ranks
@@ -212,7 +213,7 @@ class HarmonyEncoding(Tokenizer):
         return load_harmony_encoding, (self.name,)
 
 
-@functools.cache
+@made_once
 def _harmony_gpt_oss() -> HarmonyEncoding:
     return HarmonyEncoding()
 

@@ -62,9 +62,9 @@ class Author(BaseModel):
     name: str | None = None
 
     @classmethod
-    def new(cls, role: Role, name: str) -> Author:
+    def new(cls, role: Role | str, name: str) -> Author:
         """An author with a name."""
-        return cls(role=role, name=name)
+        return cls(role=role, name=name)  # type: ignore[arg-type]
 
 
 class Content(BaseModel):
@@ -233,7 +233,7 @@ class DeveloperContent(Content):
 
     def __setstate__(self, state: dict[Any, Any]) -> None:
         super().__setstate__(state)
-        self.__dict__.setdefault("response_formats", None)
+        _fill_in(self)
 
     @classmethod
     def new(cls) -> DeveloperContent:
@@ -277,6 +277,12 @@ class DeveloperContent(Content):
     def from_dict(cls, raw: dict[str, Any]) -> DeveloperContent:
         """From `to_dict`'s form."""
         return cls(**raw)
+
+
+def _fill_in(read: BaseModel) -> None:
+    """Give what was unpickled the fields that openai_harmony's class does not have."""
+    for name, field in type(read).model_fields.items():
+        read.__dict__.setdefault(name, field.default)
 
 
 def _add_namespace(
@@ -383,14 +389,16 @@ class Message(BaseModel):
         return cls(author=author, content=[_as_content(content)])
 
     @classmethod
-    def from_role_and_content(cls, role: Role, content: str | Content) -> Message:
+    def from_role_and_content(cls, role: Role | str, content: str | Content) -> Message:
         """A message of an author without name; `content` as in `from_author_and_content`."""
-        return cls(author=Author(role=role), content=[_as_content(content)])
+        author = Author(role=role)  # type: ignore[arg-type]
+        return cls(author=author, content=[_as_content(content)])
 
     @classmethod
-    def from_role_and_contents(cls, role: Role, contents: Sequence[Content]) -> Message:
+    def from_role_and_contents(cls, role: Role | str, contents: Sequence[Content]) -> Message:
         """A message with several items of content."""
-        return cls(author=Author(role=role), content=list(contents))
+        author = Author(role=role)  # type: ignore[arg-type]
+        return cls(author=author, content=list(contents))
 
     def adding_content(self, content: str | Content) -> Message:
         """Append one item of content; a `str` stands for its TextContent."""
@@ -518,6 +526,10 @@ class RenderConversationConfig(BaseModel):
     validate_headers: bool = False
     exact_numbers: bool = False
 
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        super().__setstate__(state)
+        _fill_in(self)
+
 
 class RenderOptions(BaseModel):
     """How a single message is rendered.
@@ -530,3 +542,7 @@ class RenderOptions(BaseModel):
     header_order: HeaderOrder = "recipient_first"
     validate_headers: bool = False
     exact_numbers: bool = False
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        super().__setstate__(state)
+        _fill_in(self)

@@ -11,8 +11,11 @@ calls it.
 
 from __future__ import annotations
 
+import copy
 import re
 from array import array
+
+from typing_extensions import Self
 
 import harmony
 from harmony.events import Diagnostic, ParseEvent
@@ -47,6 +50,10 @@ class TextStreamParser:
         # The character at which each id begins.
         self._starts = array("Q")
         self._messages: list[ParsedMessage] = []
+
+    def __copy__(self) -> Self:
+        """One that goes its own way from here on, like that of a StreamableParser."""
+        return copy.deepcopy(self)
 
     def process(self, text: str) -> list[ParseEvent]:
         """Feed the next piece of text. What may be the beginning of a special token waits until it

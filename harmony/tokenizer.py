@@ -24,6 +24,7 @@ import harmony
 from harmony._bpe import RankTables
 from harmony._codec import NONE_ALLOWED, Codec, IdWriter, TokenizerCalls, bytes_of, to_utf8
 from harmony.errors import HarmonyError, UnknownTokenError, VocabularyError
+from harmony.made_once import made_once
 from harmony.special_tokens import (
     O200K_BASE_SPECIALS,
     O200K_HARMONY_SPECIALS,
@@ -388,6 +389,10 @@ class Tokenizer(TokenizerCalls):
         for name in allowed:
             if not isinstance(name, str):
                 raise ValueError(f"invalid allowed_special: {name!r} is not a str")
+            try:
+                name.encode()
+            except UnicodeEncodeError as error:
+                raise ValueError(f"invalid allowed_special: {name!r}: {error}") from None
         unknown = allowed - self._specials.names
         if unknown and self._refuses_unknown_names:
             raise ValueError(f"invalid allowed_special: {self.name} has no token {min(unknown)!r}")
@@ -493,15 +498,19 @@ def _load_again(
     return tokenizer
 
 
-_BUILT_IN = {"o200k_harmony": O200K_HARMONY_SPECIALS, "o200k_base": O200K_BASE_SPECIALS}
+_BUILT_IN = {
+    "o200k_harmony": made_once(
+        lambda: Tokenizer("o200k_harmony", o200k_ranks(), O200K_HARMONY_SPECIALS)
+    ),
+    "o200k_base": made_once(lambda: Tokenizer("o200k_base", o200k_ranks(), O200K_BASE_SPECIALS)),
+}
 
 
-@functools.cache
 def get_tokenizer(name: str) -> Tokenizer:
-    """The built-in tokenizer `"o200k_harmony"` or `"o200k_base"`.
+    """The built-in tokenizer `"o200k_harmony"` or `"o200k_base"`: the same object on every call.
 
     Raises ValueError for any other name, VocabularyError if the tables in the package are damaged.
     """
     if name not in _BUILT_IN:
         raise ValueError(f"no built-in tokenizer is named {name!r}; there are {sorted(_BUILT_IN)}")
-    return Tokenizer(name, o200k_ranks(), _BUILT_IN[name])
+    return _BUILT_IN[name]()

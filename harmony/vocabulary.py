@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 import binascii
-import functools
 import os
 from pathlib import Path
 
 from harmony._bpe import RankTables
 from harmony.errors import VocabularyError
+from harmony.made_once import made_once
 from harmony.rank_tables import MAX_IDS, build_rank_tables
 from harmony.table_file import map_table_file
 
@@ -23,7 +23,7 @@ def load_rank_tables(path: str | os.PathLike[str], source_sha256: str = O200K_SH
     return RankTables(map_table_file(Path(path), source_sha256), are_proven=True)
 
 
-@functools.cache
+@made_once
 def o200k_ranks() -> RankTables:
     """The rank tables of o200k, one mapping per process."""
     return load_rank_tables(O200K_TABLES)

@@ -10,6 +10,7 @@ from hypothesis import given
 from strategies import damaged_utf8
 
 import harmony
+from harmony._codec import bytes_of
 from harmony.errors import InvalidUtf8Error
 
 ENCODERS = {
@@ -128,6 +129,21 @@ def test_a_buffer_that_somebody_mends_before_the_error_is_made():
     assert "changed while it was read" in str(error)
 
 
+def test_text_that_somebody_else_may_write_to_is_copied_before_it_is_looked_at():
+    """A special token that was found could be gone when its name is read."""
+    content = bytearray(b"<|end|>")
+    for text in (
+        content,
+        memoryview(content),
+        memoryview(content).toreadonly(),
+        numpy.array(content),
+    ):
+        assert type(bytes_of(text)) is bytes and bytes_of(text) == content
+    assert type(bytes_of(memoryview(bytes(content))[::-1])) is bytes
+    ours = b"in place"
+    assert bytes_of(memoryview(ours)).obj is ours is bytes_of(ours)
+
+
 def test_a_view_that_was_released(any_tokenizer, encode):
     view = memoryview(b"abc")
     view.release()
@@ -154,7 +170,9 @@ def test_unknown_names_are_refused_by_a_tokenizer(tokenizer, base_tokenizer):
         base_tokenizer.encode("a", allowed_special={"<|start|>"})
 
 
-@pytest.mark.parametrize("names", [[1], [None], [b"<|start|>"], {1.5}, [("<|start|>",)]], ids=repr)
+@pytest.mark.parametrize(
+    "names", [[1], [None], [b"<|start|>"], {1.5}, [("<|start|>",)], {"\ud800"}], ids=ascii
+)
 def test_names_that_are_no_text(any_tokenizer, names):
     for call in (any_tokenizer.encode, any_tokenizer.encode_to_numpy):
         with pytest.raises(ValueError, match="invalid allowed_special"):

@@ -1,5 +1,6 @@
 """ChatStream: what clients assemble from deltas is what the messages say."""
 
+import copy
 import itertools
 import json
 from pathlib import Path
@@ -150,6 +151,15 @@ def test_by_hand(encoding):
     ]
     assert stream.finish() == [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]
     assert stream.parser.token_counts["tool_arguments"] > 0
+
+
+def test_a_copy_goes_its_own_way(encoding):
+    ids = encoding.encode("<|channel|>final<|message|>hello", allowed_special="all")
+    stream = ChatStream(StreamableParser(encoding, Role.ASSISTANT, on_error="recover"))
+    stream.process_many(ids[:-1])
+    other = copy.copy(stream)
+    said = [[*one.process_many(ids[-1:]), *one.finish()] for one in (other, stream)]
+    assert said[0] == said[1] and said[0][0]["delta"]["content"] == "hello"
 
 
 def test_a_stream_of_nothing(encoding):

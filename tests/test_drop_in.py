@@ -800,7 +800,11 @@ import pickle, sys
 from openai_harmony import *
 import openai_harmony, test_drop_in
 messages = test_drop_in.beginning(openai_harmony)
-things = [Conversation.from_messages(messages), HarmonyError("x"), list(Role), StreamState.HEADER]
+things = [
+    Conversation.from_messages(messages), HarmonyError("x"), list(Role), StreamState.HEADER,
+    openai_harmony.RenderConversationConfig(auto_drop_analysis=False),
+    openai_harmony.RenderOptions(conversation_has_function_tools=True),
+]
 with open(sys.argv[1], "wb") as file:
     pickle.dump(things, file)
 """
@@ -809,11 +813,13 @@ with open(sys.argv[1], "wb") as file:
     read = """
 import pickle, sys
 with open(sys.argv[1], "rb") as file:
-    conversation, error, roles, state = pickle.load(file)
+    conversation, error, roles, state, config, options = pickle.load(file)
 import test_drop_in
 assert conversation.messages == test_drop_in.beginning(harmony)
 assert type(error) is harmony.HarmonyError and error.args == ("x",)
 assert roles == list(harmony.Role) and state is harmony.StreamState.HEADER
+assert config == harmony.RenderConversationConfig(auto_drop_analysis=False)
+assert options == harmony.RenderOptions(conversation_has_function_tools=True)
 """
     run(INSTALL + read, str(path))
 

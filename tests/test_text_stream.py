@@ -1,5 +1,6 @@
 """TextStreamParser against the parser of ids, and parse_stripped_text."""
 
+import copy
 import random
 
 import pytest
@@ -9,7 +10,7 @@ from streams import LAST_SPECIAL, random_streams
 from test_recovery_reference import VECTORS, mutated
 
 import harmony
-from harmony import ParseEventKind, TextStreamParser, parse_stripped_text
+from harmony import ParseEventKind, Role, TextStreamParser, parse_stripped_text
 from harmony.special_tokens import O200K_HARMONY_SPECIALS
 
 NAMES = {token: name for name, token in O200K_HARMONY_SPECIALS.items()}
@@ -125,6 +126,17 @@ def test_markers_are_held_back(encoding):
     assert parser.messages[0].token_span == (0, len("<|message|>Hello <|example|> <b <|end|>"))
     assert told("<|message|>a<|") == ["MESSAGE_START", "DIAGNOSTIC", "a"]
     assert [event.text for event in parser.finish()] == ["<|", None]
+
+
+def test_a_copy_goes_its_own_way(encoding):
+    parser = TextStreamParser(encoding, Role.ASSISTANT)
+    parser.process("<|channel|>final<|message|>he")
+    other = copy.copy(parser)
+    other.process("y<|end|>")
+    assert parser.messages == []
+    parser.process("llo<|end|>")
+    assert [one.messages[0].content[0].text for one in (other, parser)] == ["hey", "hello"]
+    assert not parser.diagnostics
 
 
 def test_messages_are_the_same_objects(encoding):

@@ -6,9 +6,12 @@ the same joining of parts, the same white space left out, done as the text comes
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Iterable
 from typing import Any
+
+from typing_extensions import Self
 
 from harmony.errors import ParseError
 from harmony.events import MessageHeader, ParseEvent, ParseEventKind
@@ -70,6 +73,10 @@ class ChatStream:
         # Where the text of the message that is coming in goes; None: held until it has ended.
         self._kind: str | None = None
         self._deltas: list[dict[str, Any]] = []
+
+    def __copy__(self) -> Self:
+        """One that goes its own way from here on, with a copy of the parser."""
+        return copy.deepcopy(self)
 
     def process_many(self, ids: Iterable[int]) -> list[dict[str, Any]]:
         """The choices that `ids` give rise to; often there are none. Raises as the parser does;
