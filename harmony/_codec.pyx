@@ -193,7 +193,7 @@ cdef object utf8_of(object text):
     return encoded
 
 
-def bytes_of(text):
+cpdef bytes_of(text):
     """`text`, which is no str, as bytes or a view of them; TypeError if it is no buffer of bytes.
 
     Any other memory is copied. Were it written to meanwhile, a special token could be gone once it

@@ -48,7 +48,9 @@ def conversation_from_chat(
     ("low", "medium", "high") if that is given. Messages of the roles system and developer are the
     developer's instructions; the first message declares `tools` and `response_format`. Assistant
     messages may hold `reasoning` (or `reasoning_content`, or `thinking`), `content` and
-    `tool_calls`; a tool's result finds its call by `tool_call_id`.
+    `tool_calls`; a tool's result finds its call by `tool_call_id`. What cannot stand in an
+    identifier is escaped in names of functions, `get_x2d_weather`; all that goes back has the
+    names that came in.
 
     Raises ConversionError, which names the path, for what cannot be expressed: unknown roles and
     parts, images, results without a call, arguments that are not JSON.
