@@ -33,6 +33,20 @@ _ROLES = [role.value for role in Role]
 _CHAT_KEYS = ("messages", "tools", "reasoning_effort", "response_format")
 _RESPONSES_KEYS = ("input", "instructions", "tools", "reasoning", "text")
 
+# What stands in fields of their own in a chat, and in harmony in messages: beside the messages, and
+# in one of them.
+_BESIDE_CHAT_MESSAGES = ("tools", "functions", "function_call")
+_IN_CHAT_MESSAGES = (
+    "tool_calls",
+    "tool_call_id",
+    "function_call",
+    "thinking",
+    "reasoning",
+    "reasoning_content",
+    "refusal",
+)
+_OF_A_CHAT = "belongs to a chat, and this is read as harmony: take it out, or read this as a chat"
+
 
 def conversation_from_document(document: Any, form: str = "auto") -> Conversation:
     """The conversation in a parsed JSON document; `form` is one of FORMS, or "auto".
@@ -48,8 +62,8 @@ def conversation_from_document(document: Any, form: str = "auto") -> Conversatio
     if form == "responses":
         return conversation_from_responses(**_only(document, _RESPONSES_KEYS, "input"))
     if form == "chat":
-        return conversation_from_chat(**_only(document, _CHAT_KEYS, "messages"))
-    return conversation_from_messages(document.get("messages"))
+        return conversation_from_chat(**chat_request_of(document))
+    return conversation_of_harmony(document)
 
 
 def form_of(document: Any) -> str:
@@ -75,15 +89,36 @@ def _is_harmony(message: Any) -> bool:
     )
 
 
-def conversation_from_messages(messages: Any) -> Conversation:
-    """The conversation of messages that are written as `Message.to_dict` does.
+def chat_request_of(document: dict[str, Any]) -> dict[str, Any]:
+    """The arguments for `conversation_from_chat` that a chat holds.
 
-    Raises ConversionError, which names the path, for what is no such message.
+    Raises ConversionError for functions that are declared as they were before there were tools.
     """
-    return Conversation(messages=[*map(_message, Field(messages, "messages").entries())])
+    _refuse(document, "", ("functions", "function_call"), "is not read; functions are in tools")
+    return _only(document, _CHAT_KEYS, "messages")
+
+
+def conversation_of_harmony(document: dict[str, Any]) -> Conversation:
+    """The conversation of an object as `Conversation.to_dict` makes it.
+
+    Raises ConversionError, which names the path, for messages that are not written so, and for what
+    would be lost of a chat.
+    """
+    _refuse(document, "", _BESIDE_CHAT_MESSAGES, _OF_A_CHAT)
+    messages = Field(document.get("messages"), "messages")
+    return Conversation(messages=[*map(_message, messages.entries())])
+
+
+def _refuse(written: Any, path: str, keys: tuple[str, ...], problem: str) -> None:
+    """Raise ConversionError if an object has one of these fields. One that is null or empty says
+    nothing: where all rows have the same fields, others needed it."""
+    if isinstance(written, dict):
+        for key in filter(written.get, keys):
+            raise ConversionError(path + key, problem)
 
 
 def _message(written: Field) -> Message:
+    _refuse(written.value, f"{written.path}.", _IN_CHAT_MESSAGES, _OF_A_CHAT)
     role = Role(written["role"].word(*_ROLES))
     content = written["content"]
     is_text = isinstance(content.value, str)

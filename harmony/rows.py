@@ -50,6 +50,8 @@ _CONVERSATION_ERRORS = (
 
 # Fields with JSON schemas, where null is a value: the default of a parameter, say.
 _SCHEMAS = ("parameters", "json_schema")
+# Lists beside the messages of a row.
+_KEPT_AS_JSON = ("tools", "functions")
 
 
 class Reject(NamedTuple):
@@ -200,7 +202,8 @@ class Conversations:
         given = config or RenderConversationConfig()
         self._config = given.model_copy(update={"validate_headers": True})
         self.columns = ["messages"]
-        self.optional_columns = ["tools"]
+        # Functions and their calls as they were before there were tools are read to be refused.
+        self.optional_columns = ["tools", "functions", "function_call"]
         self.description = {
             "rows": "conversations",
             "dialect": dialect,
@@ -220,7 +223,7 @@ class Conversations:
         rendered = []
         for row, content in _rows_of(chunk):
             try:
-                conversation, not_trained_on = self._read(_object_in(content))
+                conversation, not_trained_on = self._read(_document_in(content))
                 one = self._encoding.render_annotated(
                     conversation, config=self._config, for_training=True
                 )
@@ -327,47 +330,51 @@ def _shown(value: Any) -> str:
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
-# One object of a row -> a conversation, and the indices of its messages that are not trained on.
-
-
-def _harmony(row: dict[str, Any]) -> tuple[Conversation, list[int]]:
-    documents = import_module("harmony.documents")
-    weights = import_module("harmony.openai.weights")
-    messages = [
-        {**message, "content": _without_nulls(message.get("content"), but_in=_SCHEMAS)}
-        for message in _messages_of(row)
-    ]
-    return documents.conversation_from_messages(messages), weights.not_trained_on(messages)
-
-
-def _chat(row: dict[str, Any]) -> tuple[Conversation, list[int]]:
-    chat = import_module("harmony.openai.chat")
-    weights = import_module("harmony.openai.weights")
-    messages = _messages_of(row)
-    tools = _list_in(row.get("tools"))
-    conversation, places = chat.conversation_with_places(messages, tools=tools)
-    return conversation, [at for index in weights.not_trained_on(messages) for at in places[index]]
-
-
-def _either(row: dict[str, Any]) -> tuple[Conversation, list[int]]:
-    documents = import_module("harmony.documents")
-    is_harmony = documents.form_of({"messages": _messages_of(row)}) == "harmony"
-    return _harmony(row) if is_harmony else _chat(row)
-
-
-def _list_in(field: Any) -> Any:
-    """A list of a row, which may also be kept as its JSON."""
-    return _json_in(field) if isinstance(field, (bytes, str)) else field
-
-
-def _messages_of(row: dict[str, Any]) -> list[dict[str, Any]]:
+def _document_in(content: Any) -> dict[str, Any]:
+    """The object that a row is, whose lists may also be kept as their JSON. KeyError or ValueError
+    for one without a list of messages."""
+    row = _object_in(content)
+    kept = {name: _list_in(row[name]) for name in _KEPT_AS_JSON if name in row}
     messages = _list_in(row["messages"])
     if not isinstance(messages, list):
         raise ValueError("the field 'messages' holds no list")
     for index, message in enumerate(messages):
         if not isinstance(message, dict):
             raise ValueError(f"message {index} is no object")
-    return messages
+    return {**row, **kept, "messages": messages}
+
+
+def _list_in(field: Any) -> Any:
+    return _json_in(field) if isinstance(field, (bytes, str)) else field
+
+
+# The document of a row -> a conversation, and the indices of its messages that are not trained on.
+
+
+def _harmony(document: dict[str, Any]) -> tuple[Conversation, list[int]]:
+    documents = import_module("harmony.documents")
+    weights = import_module("harmony.openai.weights")
+    messages = [
+        {**message, "content": _without_nulls(message.get("content"), but_in=_SCHEMAS)}
+        for message in document["messages"]
+    ]
+    conversation = documents.conversation_of_harmony({**document, "messages": messages})
+    return conversation, weights.not_trained_on(messages)
+
+
+def _chat(document: dict[str, Any]) -> tuple[Conversation, list[int]]:
+    chat = import_module("harmony.openai.chat")
+    documents = import_module("harmony.documents")
+    weights = import_module("harmony.openai.weights")
+    request = documents.chat_request_of(document)
+    messages, tools = request["messages"], request.get("tools")
+    conversation, places = chat.conversation_with_places(messages, tools=tools)
+    return conversation, [at for index in weights.not_trained_on(messages) for at in places[index]]
+
+
+def _either(document: dict[str, Any]) -> tuple[Conversation, list[int]]:
+    documents = import_module("harmony.documents")
+    return _harmony(document) if documents.form_of(document) == "harmony" else _chat(document)
 
 
 _DIALECTS: dict[str, Callable[[dict[str, Any]], tuple[Conversation, list[int]]]] = {

@@ -112,6 +112,14 @@ def test_render_says_what_is_wrong(run, write):
     no_text = {"messages": [{"role": "user", "content": [{"type": "text"}]}]}
     done = run("render", "--dialect", "harmony", write(no_text))
     assert failed(done, "messages[0].content[0].text: is missing")
+    with_channel = [{"role": "assistant", "content": "4", "channel": "final", "thinking": "hm"}]
+    for document in (with_channel, {"messages": with_channel}):
+        assert failed(run("render", write(document)), "messages[0].thinking: belongs to a chat")
+    with_tools = {"messages": [{"role": "user", "content": "hi"}], "tools": [{"type": "function"}]}
+    done = run("render", "--dialect", "harmony", write(with_tools))
+    assert failed(done, "tools: belongs to a chat")
+    done = run("render", write({"messages": [], "functions": [{"name": "f"}]}))
+    assert failed(done, "functions: is not read; functions are in tools")
     assert failed(run("render", write({})), "messages")
     assert failed(run("render", write([1, "x"])), "messages[0]")
     assert failed(run("render", stdin="{"), "not a JSON document")

@@ -238,6 +238,64 @@ def test_data_of_gpt_oss(tmp_path, encoding, kind):
     )
 
 
+# What the other dialect does not hold
+
+CALLS = CHAT["messages"][2]["tool_calls"]
+TOOLS = [{"type": "function", "function": {"name": "f"}}]
+USER = {"role": "user", "content": "q"}
+ANSWER = {"role": "assistant", "content": "a"}
+FINAL = {**ANSWER, "channel": "final"}
+OF_A_CHAT = "belongs to a chat, and this is read as harmony"
+
+
+@pytest.mark.parametrize("kind", ["a.jsonl", "a.parquet"])
+@pytest.mark.parametrize(
+    "dialect, row, problem",
+    [
+        *(
+            (dialect, {"messages": [USER, {**message, key: value}]}, rf"messages\[1\]\.{key}: {OF_A_CHAT}")
+            for dialect, message in [("auto", FINAL), ("harmony", FINAL), ("harmony", ANSWER)]
+            for key, value in [
+                ("tool_calls", CALLS),
+                ("tool_call_id", "1"),
+                ("function_call", {"name": "f", "arguments": "{}"}),
+                ("thinking", "hm"),
+                ("reasoning", "hm"),
+                ("reasoning_content", "hm"),
+                ("refusal", "no"),
+            ]
+        ),
+        ("auto", {"messages": [{**USER, "channel": "x"}, {**ANSWER, "thinking": "hm"}]}, rf"\[1\]\.thinking: {OF_A_CHAT}"),
+        ("auto", {"messages": [USER, FINAL], "tools": TOOLS}, f"tools: {OF_A_CHAT}"),
+        ("harmony", {"messages": [USER], "tools": TOOLS}, f"tools: {OF_A_CHAT}"),
+        ("harmony", {"messages": [USER], "functions": [{"name": "f"}]}, f"functions: {OF_A_CHAT}"),
+        ("chat", {"messages": [USER, ANSWER], "functions": [{"name": "f"}]}, "functions: is not read"),
+        ("auto", {"messages": [USER, ANSWER], "function_call": "auto"}, "function_call: is not read"),
+    ],
+)  # fmt: skip
+def test_nothing_of_a_row_is_lost(tmp_path, dialect, row, problem, kind):
+    """A row that says what its dialect does not read is a bad one."""
+    path = tmp_path / kind
+    if kind == "a.jsonl":
+        path.write_text(json.dumps(row))
+    else:
+        pq.write_table(pa.Table.from_pylist([row]), path)
+    with pytest.raises(DatasetError, match=f"row 1: .*{problem}") as caught:
+        encode_dataset(path, tmp_path / "out", conversations=dialect)
+    assert (caught.value.file, caught.value.row) == (str(path), 1)
+
+
+@pytest.mark.parametrize("dialect", ["auto", "harmony"])
+@pytest.mark.parametrize("kind", ["a.jsonl", "a.parquet"])
+def test_fields_of_the_other_dialect_that_say_nothing(tmp_path, encoding, dialect, kind):
+    """A table has them where chats stand beside other conversations."""
+    empty = {"tool_calls": [], "tool_call_id": None, "thinking": "", "reasoning": None}
+    row = {"messages": [{**USER, **empty}, {**FINAL, **empty}], "functions": "[]", "tools": []}
+    path = file_of(tmp_path / kind, [row])
+    dataset = encode_dataset(path, tmp_path / "out", conversations=dialect)
+    check(dataset, encoding, [{"messages": [USER, FINAL]}])
+
+
 # Fields that are null: JSON that was written from a table has them
 
 
