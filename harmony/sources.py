@@ -74,6 +74,7 @@ class Source:
         self._optional = optional
         self.sizes: list[int] = []
         self.fingerprints: list[str] = []
+        self._as_found: list[tuple[int, int]] = []
         for file in self.files:
             check_name(file)
             with blamed_on(file):
@@ -84,7 +85,8 @@ class Source:
                         "this is no file that can be read again, as a job that goes on must", file
                     )
                 with open(file, "rb") as opened:
-                    self.sizes.append(os.path.getsize(file))
+                    self._as_found.append(_size_and_time(file))
+                    self.sizes.append(self._as_found[-1][0])
                     self.fingerprints.append(_fingerprint(opened, self.sizes[-1]))
                 kind, _ = _kind_of(file)
                 if kind == "parquet":
@@ -105,6 +107,11 @@ class Source:
                 # Only what reading raises is the file's fault.
                 with blamed_on(file):
                     chunk = next(chunks, None)
+                    # After each chunk: no shard is closed with rows that may be gone.
+                    if _size_and_time(file) != self._as_found[index]:
+                        raise DatasetError.of(
+                            "the file was changed while it was read; run the job again", file
+                        )
                 if chunk is None:
                     break
                 yield chunk._replace(bytes_read=bytes_before + chunk.bytes_read)
@@ -226,6 +233,12 @@ def _kind_of(file: str) -> tuple[str, str | None]:
     raise DatasetError.of(
         "unknown kind of file; there are .jsonl (.gz, .zst), .parquet, .arrow and .feather", file
     )
+
+
+def _size_and_time(file: str) -> tuple[int, int]:
+    """What shows that a file was written to: its size, and the time of that in nanoseconds."""
+    found = os.stat(file)
+    return found.st_size, found.st_mtime_ns
 
 
 def _read(stream: Any, n_bytes: int) -> bytes:

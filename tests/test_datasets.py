@@ -948,6 +948,50 @@ def test_other_content_of_the_same_size_is_another_job(tmp_path, small_chunks, e
         encode_dataset(path, tmp_path / "out", shard_tokens=3_000)
 
 
+def append(path):
+    with path.open("ab") as file:
+        file.write(path.read_bytes())
+
+
+CHANGES = {
+    "shorter": lambda path: os.truncate(path, path.stat().st_size // 2),
+    "longer": append,
+    "written anew": lambda path: os.utime(path, ns=(0, path.stat().st_mtime_ns + 1)),
+    "gone": Path.unlink,
+}
+
+
+@pytest.mark.parametrize("num_threads", [1, 2])
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("kind", ["a.jsonl", "a.jsonl.gz", "a.stream.arrow"])
+def test_a_file_that_changes_while_it_is_read(
+    tmp_path, small_chunks, encoding, texts, kind, change, num_threads
+):
+    """No data set of it is finished, nor a shard with what was read of it since."""
+    path = write(tmp_path / kind, texts)
+    whole = path.read_bytes()
+    options = {"num_threads": num_threads, "shard_tokens": 3_000}
+    seen = []
+
+    def report(progress):
+        if not seen:
+            # Not cut short in its place: that ends whoever has it mapped.
+            if change == "shorter":
+                path.unlink()
+                path.write_bytes(whole)
+            CHANGES[change](path)
+        seen.append(progress)
+
+    with pytest.raises(DatasetError, match=r"changed while it was read|No such file") as caught:
+        encode_dataset(path, tmp_path / "out", progress=report, **options)
+    assert caught.value.file == str(path)
+    assert seen[-1].rows < len(texts)
+    with pytest.raises(DatasetError, match="not finished"):
+        datasets.open(tmp_path / "out")
+    path.write_bytes(whole)
+    check(encode_dataset(path, tmp_path / "out", **options), encoding, texts)
+
+
 def test_fingerprints_of_files(tmp_path):
     """Of a large file they see the head, the tail and much between them, and read no more."""
     made = random.Random(3).randbytes(5_000_000)
