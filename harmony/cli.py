@@ -325,19 +325,21 @@ def _progress_bar() -> Iterator[Callable[[Any], None]]:
     console = Console(stderr=True)
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("", rows=0, tokens=0, speed=0.0)
-        first: list[int] = []
+        first: list[Any] = []
 
         def show(progress: Any) -> None:
-            # Speed is that of this run: what earlier ones read is not counted.
-            first[:] = first or [progress.bytes_read]
-            n_bytes = progress.bytes_read - first[0]
+            # What earlier runs read is among the bytes of the first report: the speed is that of
+            # what came after it.
+            first[:] = first or [progress]
+            n_bytes = progress.bytes_read - first[0].bytes_read
+            seconds = progress.seconds - first[0].seconds
             bar.update(
                 task,
                 total=progress.bytes_total,
                 completed=progress.bytes_read,
                 rows=progress.rows,
                 tokens=progress.tokens,
-                speed=n_bytes / max(progress.seconds, 1e-9) / 1e6,
+                speed=n_bytes / max(seconds, 1e-9) / 1e6,
             )
 
         yield show

@@ -14,7 +14,7 @@ from harmony import arrow, rows  # noqa: F401
 from harmony.datasets import make_encoder
 from harmony.errors import DatasetError
 from harmony.shards import column_arrays, schema
-from harmony.sources import Chunk, Position
+from harmony.sources import Chunk, Position, blamed_on, readable
 
 if TYPE_CHECKING:
     import pyarrow as pa  # type: ignore[import-untyped]
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 # Of a bad row this much is shown: a block does not know where in which file it comes from.
 _SHOWN = 200
+_BLOCK = "a block of the Ray data set"
 
 
 def encode(
@@ -69,7 +70,9 @@ def _encode_block(
     has_mask = isinstance(encoder, rows.Conversations)
     encoded_batches = []
     for batch in block.select([*encoder.columns, *optional]).to_batches():
-        encoded = encoder.encode(Chunk("a block of the Ray data set", 0, batch, Position(), 0))
+        with blamed_on(_BLOCK):
+            batch = readable(batch)
+        encoded = encoder.encode(Chunk(_BLOCK, 0, batch, Position(), 0))
         for reject in encoded.rejects if on_bad_row == "stop" else []:
             raise DatasetError(f"{reject.error}, in the row {reject.content[:_SHOWN]}")
         columns = column_arrays(encoded.batch, encoded.loss_mask)

@@ -33,10 +33,6 @@ if TYPE_CHECKING:
 # Of the content of a rejected row this much is kept.
 _SHOWN = 10_000
 
-_BYTES_FOR = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary()}
-if hasattr(pa, "string_view"):  # pyarrow 16
-    _BYTES_FOR[pa.string_view()] = pa.binary_view()
-
 # What reading a conversation out of anything at all raises.
 _CONVERSATION_ERRORS = (
     ValueError,
@@ -170,7 +166,7 @@ class Texts:
             if texts is None or len(texts) != n_lines:
                 return None
         else:
-            texts = _readable(rows.column(0))
+            texts = rows.column(0)
             if pa.types.is_dictionary(texts.type) and texts.type.value_type in TEXT_TYPES:
                 texts = texts.dictionary_decode()
         return texts if texts.type in TEXT_TYPES and not texts.null_count else None
@@ -247,7 +243,7 @@ def _rows_of(chunk: Chunk) -> Iterator[tuple[int, Any]]:
             if line.removeprefix(codecs.BOM_UTF8).strip():
                 yield row, line
     else:
-        columns = {name: _readable(chunk.rows.column(name)) for name in chunk.rows.schema.names}
+        columns = dict(zip(chunk.rows.schema.names, chunk.rows.columns, strict=True))
         for at in range(chunk.rows.num_rows):
             content: Any
             try:
@@ -255,24 +251,6 @@ def _rows_of(chunk: Chunk) -> Iterator[tuple[int, Any]]:
             except (ValueError, OverflowError) as error:
                 content = ValueError(str(error))
             yield chunk.first_row + at + 1, content
-
-
-def _readable(column: pa.Array) -> pa.Array:
-    """A column whose values can be read one by one: strings, which may not be UTF-8, as bytes, and
-    nothing that leads out of the file. Raises ArrowInvalid if something does, or if strings inside
-    of lists and objects are not UTF-8: Arrow cannot say which of the two it is."""
-    as_bytes = _as_bytes(column.type)
-    if as_bytes != column.type:
-        column = column.view(as_bytes)
-    column.validate(full=True)
-    return column
-
-
-def _as_bytes(kind: pa.DataType) -> pa.DataType:
-    """The type of the same values without any promise that they are UTF-8."""
-    if pa.types.is_dictionary(kind):
-        return pa.dictionary(kind.index_type, _as_bytes(kind.value_type), kind.ordered)
-    return _BYTES_FOR.get(kind, kind)
 
 
 def _object_in(content: Any, parse_int: Callable[[str], Any] = int) -> dict[str, Any]:

@@ -33,6 +33,10 @@ DAMAGED = "the file is damaged or incomplete"
 
 TEXT_TYPES = (pa.string(), pa.large_string(), pa.binary(), pa.large_binary())
 
+_BYTES_FOR = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary()}
+if hasattr(pa, "string_view"):  # pyarrow 16
+    _BYTES_FOR[pa.string_view()] = pa.binary_view()
+
 _LINES = {".jsonl": None, ".ndjson": None, ".json": None}
 _COMPRESSED = {".gz": "gzip", ".zst": "zstd"}
 _ARROW = (".arrow", ".feather", ".ipc")
@@ -48,7 +52,7 @@ class Position(NamedTuple):
 
 
 class Chunk(NamedTuple):
-    """Some rows of a file, as bytes of JSON lines or as a record batch."""
+    """Some rows of a file, as bytes of JSON lines or as a record batch that `readable` gave."""
 
     file: str
     first_row: int  # rows, or lines, of the file before it
@@ -92,7 +96,7 @@ class Source:
                 if kind == "parquet":
                     self._names(file, _open_parquet(file).schema_arrow)
                 elif kind == "arrow":
-                    self._names(file, _open_arrow(file).schema)
+                    self._names(file, _open_arrow(file)[1].schema)
 
     def chunks(self, start: Position) -> Iterator[Chunk]:
         """The chunks from `start` on. Raises DatasetError where a file cannot be read."""
@@ -165,22 +169,19 @@ class Source:
                 # What repeats is in there once: the first rows tell how large they are when read.
                 n_bytes = max(n_bytes, _n_bytes(first) * metadata.num_rows // first.num_rows)
             n_rows = _rows_at_a_time(n_bytes, metadata.num_rows)
-            bytes_read = min(size, size * (row + metadata.num_rows) // n_all)
             for batch in table.iter_batches(n_rows, row_groups=[group], columns=names):
-                yield from _chunks_of(batch, file, row, at, bytes_read)
+                n_before, n_read = size * row // n_all, size * (row + batch.num_rows) // n_all
+                yield from _chunks_of(batch, file, row, at, n_before, n_read)
                 row += batch.num_rows
 
     def _arrow(self, file: str, _: str | None, at: Position) -> Iterator[Chunk]:
-        reader = _open_arrow(file)
+        source, reader = _open_arrow(file)
         names = self._names(file, reader.schema)
-        row = 0
-        bytes_read = 0
-        batches = reader if isinstance(reader, pa.RecordBatchReader) else _batches_of(reader)
-        for whole in batches:
-            bytes_read += whole.get_total_buffer_size()
-            n_read = min(bytes_read, self.sizes[at.file])
-            yield from _chunks_of(whole.select(names), file, row, at, n_read)
+        row = n_before = 0
+        for whole, n_read in _batches_of(source, reader):
+            yield from _chunks_of(whole.select(names), file, row, at, n_before, n_read)
             row += whole.num_rows
+            n_before = n_read
 
     def _names(self, file: str, schema: pa.Schema) -> list[str]:
         """The columns to read; DatasetError if one is missing."""
@@ -295,19 +296,50 @@ def _open_parquet(file: str) -> pq.ParquetFile:
     return pq.ParquetFile(file, buffer_size=CHUNK_BYTES, pre_buffer=False)
 
 
-def _open_arrow(file: str) -> Any:
-    """A reader of the file format, or of the stream format, which are told apart by trying."""
+def _open_arrow(file: str) -> tuple[pa.MemoryMappedFile, Any]:
+    """The file, and a reader of the file format, or of the stream format, which are told apart by
+    trying."""
     source = pa.memory_map(file)
     try:
-        return pa.ipc.open_file(source)
+        return source, pa.ipc.open_file(source)
     except pa.ArrowInvalid:
         source.seek(0)
-        return pa.ipc.open_stream(source)
+        return source, pa.ipc.open_stream(source)
 
 
-def _batches_of(reader: pa.RecordBatchFileReader) -> Iterator[pa.RecordBatch]:
-    for index in range(reader.num_record_batches):
-        yield reader.get_batch(index)
+def _batches_of(source: pa.MemoryMappedFile, reader: Any) -> Iterator[tuple[pa.RecordBatch, int]]:
+    """Each batch, and about how many bytes of the file are those up to its end: what a batch takes
+    in memory says little of that, since it may be compressed."""
+    if isinstance(reader, pa.RecordBatchReader):
+        for batch in reader:
+            yield batch, source.tell()
+    else:
+        n_batches = reader.num_record_batches
+        for index in range(n_batches):
+            yield reader.get_batch(index), source.size() * (index + 1) // n_batches
+
+
+def readable(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """A batch whose values can be read one by one: strings, which may not be UTF-8, as bytes, and
+    nothing that leads out of the file. Raises ArrowInvalid if something does, or if strings inside
+    of lists and objects are not UTF-8: Arrow cannot say which of the two it is.
+
+    This is for a batch before it is cut: a part of it keeps whole what its lists and dictionaries
+    hold, and all of that would be gone through for each part.
+    """
+    columns = []
+    for column in batch.columns:
+        as_bytes = _as_bytes(column.type)
+        columns.append(column if as_bytes == column.type else column.view(as_bytes))
+        columns[-1].validate(full=True)
+    return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
+
+
+def _as_bytes(kind: pa.DataType) -> pa.DataType:
+    """The type of the same values without any promise that they are UTF-8."""
+    if pa.types.is_dictionary(kind):
+        return pa.dictionary(kind.index_type, _as_bytes(kind.value_type), kind.ordered)
+    return _BYTES_FOR.get(kind, kind)
 
 
 def _parts(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
@@ -318,11 +350,16 @@ def _parts(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
 
 
 def _chunks_of(
-    batch: pa.RecordBatch, file: str, row: int, at: Position, bytes_read: int
+    batch: pa.RecordBatch, file: str, row: int, at: Position, n_before: int, n_read: int
 ) -> Iterator[Chunk]:
-    """The chunks of a batch from `at` on; `row` is the number of rows before it in its file."""
-    for part in _parts(batch):
+    """The chunks of a batch from `at` on. `row` is the number of rows before it in its file,
+    `n_before` and `n_read` are those of bytes before it and up to its end."""
+    if row + batch.num_rows <= at.row:
+        return
+    first_row = row
+    for part in _parts(readable(batch)):
         end = Position(at.file, row + part.num_rows)
+        bytes_read = n_before + (n_read - n_before) * (end.row - first_row) // batch.num_rows
         # Whoever wrote down where to begin may have cut in other places.
         n_passed = max(0, at.row - row)
         if n_passed < part.num_rows:

@@ -838,6 +838,27 @@ def test_progress(tmp_path, small_chunks, texts):
         seen[-1].rows = 0
 
 
+@pytest.mark.parametrize("kind", ["a.parquet", "a.arrow", "a.stream.arrow", "a.feather"])
+def test_progress_within_a_batch(tmp_path, small_chunks, texts, kind):
+    """Most files have one row group, or one batch."""
+    path = tmp_path / kind
+    table = pa.table({"text": [f"{i} " * 100 for i in range(1_000)]})
+    if kind == "a.parquet":
+        pq.write_table(table, path)
+    elif kind == "a.feather":
+        pyarrow.feather.write_feather(table, path, compression="lz4")
+    else:
+        with (pa.ipc.new_stream if "stream" in kind else pa.ipc.new_file)(
+            path, table.schema
+        ) as file:
+            file.write_table(table)
+    seen = []
+    encode_dataset(path, tmp_path / "out", progress=seen.append)
+    assert len(seen) > 20
+    for progress in seen:
+        assert abs(progress.bytes_read / progress.bytes_total - progress.rows / 1_000) < 0.01
+
+
 # Accidents
 
 JOB = """
@@ -1135,7 +1156,7 @@ def test_chunks_of_rows_that_repeat(tmp_path, small_chunks, kind):
     chunks = list(source.chunks(sources.Position()))
     assert len(chunks) > 100
     read = [chunk.rows.column(0).to_pylist() for chunk in chunks]
-    assert [text for rows in read for text in rows] == texts
+    assert [text.decode() for rows in read for text in rows] == texts
     assert max(sum(map(len, rows)) for rows in read) < 2 * SMALL_CHUNKS
     again = list(source.chunks(chunks[40].end))
     assert [(c.first_row, c.end) for c in again] == [(c.first_row, c.end) for c in chunks[41:]]
@@ -1155,8 +1176,36 @@ def test_a_column_with_dots_in_its_name(tmp_path, small_chunks, monkeypatch):
     pq.write_table(pa.table({"page.text": texts}), tmp_path / "a.parquet", use_dictionary=False)
     source = sources.Source([str(tmp_path / "a.parquet")], ["page.text"])
     chunks = list(source.chunks(sources.Position()))
-    assert [text for chunk in chunks for text in chunk.rows.column(0).to_pylist()] == texts
+    read = [text for chunk in chunks for text in chunk.rows.column(0).to_pylist()]
+    assert [text.decode() for text in read] == texts
     assert max(sizes) < 2 * SMALL_CHUNKS
+
+
+@pytest.mark.parametrize("kind", ["lists.arrow", "lists.parquet", "dictionary.arrow"])
+def test_what_a_batch_holds_is_checked_once(tmp_path, small_chunks, monkeypatch, kind):
+    """Not for each chunk: a part of a batch holds all that its lists and dictionaries do."""
+    checked = []
+
+    def counted(batch):
+        checked.append(batch.get_total_buffer_size())
+        return readable(batch)
+
+    readable = sources.readable
+    monkeypatch.setattr(sources, "readable", counted)
+    texts = [f"{i} " * 100 for i in range(500)]
+    column = pa.array(texts).dictionary_encode()
+    if kind.startswith("lists"):
+        column = pa.array([[{"role": "user", "content": text}] for text in texts])
+    table = pa.table({"messages": column})
+    if kind.endswith("arrow"):
+        write_arrow(tmp_path / kind, table)
+    else:
+        pq.write_table(table, tmp_path / kind)
+    source = sources.Source([str(tmp_path / kind)], ["messages"])
+    chunks = list(source.chunks(sources.Position()))
+    assert sum(chunk.rows.num_rows for chunk in chunks) == len(texts)
+    assert len(chunks) > 20
+    assert 0 < sum(checked) < 2 * table.nbytes
 
 
 def open_files(folder):
@@ -1309,6 +1358,16 @@ def test_the_progress_bar(tmp_path, small_chunks, texts):
     shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", done.output)
     assert f"100%  {len(texts):,} rows" in shown
     assert re.search(r"[\d,]+ tokens  \d+ MB/s", shown)
+
+
+def test_the_speed_is_that_of_this_run(monkeypatch, capsys):
+    """Neither the bytes nor the time of the first report count: earlier runs may be in it."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "200")
+    with cli._progress_bar() as show:
+        show(datasets.Progress(100_000_000, bytes_read=50_000_000, seconds=4.0))
+        show(datasets.Progress(100_000_000, bytes_read=80_000_000, seconds=5.0))
+    assert "30 MB/s" in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", capsys.readouterr().err)
 
 
 def test_the_command_names_what_is_wrong(tmp_path):
