@@ -11,7 +11,7 @@ import contextlib
 import json
 from collections.abc import Callable, Collection, Iterator
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped]
@@ -182,12 +182,19 @@ class Conversations:
         train_on: str,
         config: RenderConversationConfig | None,
     ) -> None:
-        from harmony.messages import RenderConversationConfig
+        from harmony.messages import AnalysisPolicy, HeaderOrder, RenderConversationConfig
         from harmony.training import PRESETS
 
+        given = RenderConversationConfig() if config is None else config
+        # Rendering would find fault with each row.
+        if not isinstance(given, RenderConversationConfig):
+            kind = type(given).__name__
+            raise TypeError(f"config must be a RenderConversationConfig, not {kind}")
         for name, value, choices in (
             ("conversations", dialect, tuple(_DIALECTS)),
             ("train_on", train_on, PRESETS),
+            ("analysis_policy", given.analysis_policy, get_args(AnalysisPolicy)),
+            ("header_order", given.header_order, get_args(HeaderOrder)),
         ):
             if value not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
@@ -195,7 +202,6 @@ class Conversations:
         self._read = _DIALECTS[dialect]
         self._train_on: Any = train_on
         # Header fields come from whoever wrote the rows.
-        given = config or RenderConversationConfig()
         self._config = given.model_copy(update={"validate_headers": True})
         self.columns = ["messages"]
         # Functions and their calls as they were before there were tools are read to be refused.

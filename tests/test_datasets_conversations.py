@@ -698,6 +698,20 @@ def test_conversations_need_the_harmony_encoding(tmp_path, base_tokenizer):
         )
 
 
+@pytest.mark.parametrize("name", ["analysis_policy", "header_order"])
+def test_a_config_with_an_unknown_choice(tmp_path, rows, name):
+    """It is no fault of the rows, which would all be bad ones."""
+    path = file_of(tmp_path / "a.jsonl", rows[:2])
+    config = RenderConversationConfig()
+    setattr(config, name, "bogus")
+    options = {"conversations": "harmony", "on_bad_row": "skip"}
+    with pytest.raises(ValueError, match=f"{name} must be one of .*, not 'bogus'"):
+        encode_dataset(path, tmp_path / "out", config=config, **options)
+    with pytest.raises(TypeError, match="a RenderConversationConfig, not RenderOptions"):
+        encode_dataset(path, tmp_path / "out", config=harmony.RenderOptions(), **options)
+    assert not (tmp_path / "out").exists()
+
+
 def test_names_of_the_module():
     assert set(datasets.__all__) <= set(dir(datasets))
     assert harmony.DatasetError is DatasetError

@@ -76,3 +76,5 @@ def test_bad_rows(cluster, tmp_path):
         encode(dataset, text_field="body").take_all()
     with pytest.raises(ValueError, match="on_bad_row"):
         encode(dataset, on_bad_row="collect")
+    with pytest.raises(TypeError, match="a RenderConversationConfig, not RenderOptions"):
+        encode(dataset, conversations="chat", config=harmony.RenderOptions(), on_bad_row="skip")
