@@ -348,7 +348,11 @@ def _locked(folder: Path) -> Iterator[None]:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise DatasetError.of("another job is writing here", str(folder)) from None
-        yield
+        try:
+            yield
+        finally:
+            # To close it is not enough: processes that were forked meanwhile have it open, too.
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
     finally:
         os.close(descriptor)
 
@@ -391,7 +395,8 @@ class Dataset:
     """
 
     def __init__(self, path: str | os.PathLike[str], dtype: DTypeLike = np.uint32) -> None:
-        self.path = Path(path)
+        # Shards are opened, and pickles read, when the working directory may be another.
+        self.path = Path(path).absolute()
         self.manifest = read_manifest(self.path)
         self.dtype = np.dtype(dtype)
         if self.dtype.kind not in "iu":

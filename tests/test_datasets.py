@@ -777,6 +777,39 @@ def test_two_jobs_cannot_share_a_folder(tmp_path, small_chunks, texts):
     assert seen
 
 
+def test_a_process_that_lives_on_does_not_keep_the_lock(tmp_path):
+    """One that is forked while the job runs, as a data loader's may be, has the folder open."""
+    path = write(tmp_path / "a.jsonl", ["a"])
+    program = (
+        "import signal, sys, os; from harmony import datasets\n"
+        "children = []\n"
+        "def fork(_):\n"
+        "    child = os.fork()\n"
+        "    if not child: signal.pause()\n"
+        "    children.append(child)\n"
+        "try:\n"
+        "    datasets.encode_dataset(*sys.argv[1:], num_threads=1, progress=fork)\n"
+        "    datasets.encode_dataset(*sys.argv[1:])\n"
+        "finally:\n"
+        "    for child in children: os.kill(child, signal.SIGKILL)\n"
+        "print(len(children))"
+    )
+    assert run(program, str(path), str(tmp_path / "out")) == "1\n"
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_a_data_set_is_where_it_was_opened(tmp_path, monkeypatch, encoding, file_format):
+    """Whatever the working directory is when a row is read, or a pickle."""
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path)
+    done = encode_dataset(write(Path("a.jsonl"), ["mine"]), "web", format=file_format)
+    encode_dataset(write(Path("b.jsonl"), ["foreign"]), "other/web", format=file_format)
+    pickled = pickle.dumps(datasets.open("web"))
+    monkeypatch.chdir(tmp_path / "other")
+    check(done, encoding, ["mine"])
+    check(pickle.loads(pickled), encoding, ["mine"])
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
