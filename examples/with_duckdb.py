@@ -38,5 +38,5 @@ if __name__ == "__main__":
     connection.execute(
         "create table pages as select * from (values (1, 'Hello'), (2, null)) t(id, text)"
     )
-    print(connection.execute("select col0, n_tokens(col1) from pages").fetchall())
-    print(ids_of(connection, "select col0 as id, col1 as text from pages"))
+    print(connection.execute("select id, n_tokens(text) from pages").fetchall())
+    print(ids_of(connection, "select id, text from pages"))

@@ -2,11 +2,12 @@
 
 import importlib.util
 import os
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from processes import run
+from processes import environment, run
 from strategies import random_texts
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
@@ -40,6 +41,18 @@ datasets.disable_progress_bars()
 rows = datasets.Dataset.from_json(sys.argv[2], cache_dir=sys.argv[3])
 print(with_huggingface.encoded(rows)._fingerprint)
 """
+
+
+@pytest.mark.parametrize("name", ["demo", "with_duckdb", "with_huggingface"])
+def test_the_example_runs(quiet, name):
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / f"{name}.py")],
+        env=environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
 
 
 def test_huggingface_map(example, quiet, tmp_path, encoding):
