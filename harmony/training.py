@@ -38,6 +38,8 @@ _USER = _CODE_OF_ROLE[Role.USER]
 _IDS_IN_PROMPT = 2
 # Conversations that a thread renders at a time.
 _ROWS_PER_CHUNK = 64
+# Different channels that the int16 of a batch tells apart.
+_MOST_CHANNELS = 1 << 15
 
 
 class TokenPart(IntEnum):
@@ -280,12 +282,20 @@ def _annotated(rows: Sequence[tuple[list[Message], Sequence[int]]], policy: str)
     of_all = [message for messages, _ in rows for message in messages]
     codes: dict[str, int] = {}
     channel = [-1 if m.channel is None else codes.setdefault(m.channel, len(codes)) for m in of_all]
+    message_offsets = np.cumsum([0, *(len(messages) for messages, _ in rows)], dtype=np.int64)
+    if len(codes) > _MOST_CHANNELS:
+        first = channel.index(_MOST_CHANNELS)
+        row = int(np.searchsorted(message_offsets, first, side="right")) - 1
+        error = RenderError(
+            f"a batch has at most {_MOST_CHANNELS:,} different channels; render less"
+        )
+        raise name_row(error, row)
     return RenderedBatch(
         ids,
         offsets,
         index_of[rendered],
         part,
-        np.cumsum([0, *(len(messages) for messages, _ in rows)], dtype=np.int64),
+        message_offsets,
         [messages for messages, _ in rows],
         np.array([_CODE_OF_ROLE[m.author.role] for m in of_all], np.uint8),
         np.array(channel, np.int16),

@@ -13,7 +13,14 @@ from scale import scaled
 from strategies import texts
 
 import harmony
-from harmony import Conversation, Message, RenderConversationConfig, Role, TokenPart
+from harmony import (
+    Conversation,
+    Message,
+    RenderConversationConfig,
+    RenderError,
+    Role,
+    TokenPart,
+)
 from harmony.training import PRESETS
 
 POLICIES = ["upstream", "before_last_final", "keep"]
@@ -309,3 +316,17 @@ def test_an_empty_conversation(encoding):
     assert opened.message_index.tolist() == [-1, -1]
     assert opened.loss_mask().tolist() == [False, False]
     assert len(encoding.render_batch([])) == len(encoding.render_batch([], annotated=True)) == 0
+
+
+def test_more_channels_than_a_batch_tells_apart(encoding):
+    def on(channel):
+        return conversation(message("assistant", channel=channel))
+
+    made = [on(f"c{i}") for i in range(1 << 15)]
+    assert encoding.render_batch(made, annotated=True).channel[-1] == (1 << 15) - 1
+    made[5:5] = [conversation(), on("c0")]
+    made += [on("one more"), on("another")]
+    with pytest.raises(RenderError, match="row 32770: a batch has at most 32,768") as caught:
+        encoding.render_batch(made, annotated=True)
+    assert caught.value.row == 32_770
+    assert len(encoding.render_batch(made)) == len(made)
