@@ -31,11 +31,11 @@ _ROLES = [role.value for role in Role]
 
 # Keys of a request that say what is to be said; the others say how, and to whom.
 _CHAT_KEYS = ("messages", "tools", "reasoning_effort", "response_format")
+# Functions as they were declared and asked for before there were tools.
+_OLD_CHAT_KEYS = ("functions", "function_call")
 _RESPONSES_KEYS = ("input", "instructions", "tools", "reasoning", "text")
 
-# What stands in fields of their own in a chat, and in harmony in messages: beside the messages, and
-# in one of them.
-_BESIDE_CHAT_MESSAGES = ("tools", "functions", "function_call")
+# Fields of a message for what harmony says in messages of their own.
 _IN_CHAT_MESSAGES = (
     "tool_calls",
     "tool_call_id",
@@ -94,7 +94,7 @@ def chat_request_of(document: dict[str, Any]) -> dict[str, Any]:
 
     Raises ConversionError for functions that are declared as they were before there were tools.
     """
-    _refuse(document, "", ("functions", "function_call"), "is not read; functions are in tools")
+    _refuse(document, "", _OLD_CHAT_KEYS, "is not read; functions are in tools")
     return _only(document, _CHAT_KEYS, "messages")
 
 
@@ -104,7 +104,7 @@ def conversation_of_harmony(document: dict[str, Any]) -> Conversation:
     Raises ConversionError, which names the path, for messages that are not written so, and for what
     would be lost of a chat.
     """
-    _refuse(document, "", _BESIDE_CHAT_MESSAGES, _OF_A_CHAT)
+    _refuse(document, "", (*_CHAT_KEYS[1:], *_OLD_CHAT_KEYS), _OF_A_CHAT)
     messages = Field(document.get("messages"), "messages")
     return Conversation(messages=[*map(_message, messages.entries())])
 

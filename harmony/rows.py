@@ -46,8 +46,10 @@ _CONVERSATION_ERRORS = (
 
 # Fields with JSON schemas, where null is a value: the default of a parameter, say.
 _SCHEMAS = ("parameters", "json_schema")
-# Lists beside the messages of a row.
-_KEPT_AS_JSON = ("tools", "functions")
+# What a row says beside its messages, the last two so as to be refused; and what of a row may be
+# kept as its JSON.
+_BESIDE_MESSAGES = ["tools", "response_format", "reasoning_effort", "functions", "function_call"]
+_KEPT_AS_JSON = ("messages", "tools", "response_format", "functions")
 
 
 class Reject(NamedTuple):
@@ -204,8 +206,7 @@ class Conversations:
         # Header fields come from whoever wrote the rows.
         self._config = given.model_copy(update={"validate_headers": True})
         self.columns = ["messages"]
-        # Functions and their calls as they were before there were tools are read to be refused.
-        self.optional_columns = ["tools", "functions", "function_call"]
+        self.optional_columns = _BESIDE_MESSAGES
         self.description = {
             "rows": "conversations",
             "dialect": dialect,
@@ -315,21 +316,32 @@ def _shown(value: Any) -> str:
 
 
 def _document_in(content: Any) -> dict[str, Any]:
-    """The object that a row is, whose lists may also be kept as their JSON. KeyError or ValueError
-    for one without a list of messages."""
+    """The object that a row is, with what is kept as JSON read. KeyError or ValueError for one
+    without a list of messages."""
     row = _object_in(content)
-    kept = {name: _list_in(row[name]) for name in _KEPT_AS_JSON if name in row}
-    messages = _list_in(row["messages"])
+    for name in filter(row.__contains__, _KEPT_AS_JSON):
+        row[name] = _field_in(row, name)
+    effort = row.get("reasoning_effort")
+    if isinstance(effort, bytes):
+        row["reasoning_effort"] = effort.decode()
+    messages = row["messages"]
     if not isinstance(messages, list):
         raise ValueError("the field 'messages' holds no list")
     for index, message in enumerate(messages):
         if not isinstance(message, dict):
             raise ValueError(f"message {index} is no object")
-    return {**row, **kept, "messages": messages}
+    return row
 
 
-def _list_in(field: Any) -> Any:
-    return _json_in(field) if isinstance(field, (bytes, str)) else field
+def _field_in(row: dict[str, Any], name: str) -> Any:
+    """A field of a row that may be kept as its JSON. An empty text is as good as a missing one."""
+    value = row[name]
+    if not isinstance(value, (bytes, str)):
+        return value
+    try:
+        return _json_in(value) if value else None
+    except ValueError as error:
+        raise ValueError(f"the field {name!r} holds no JSON: {error}") from None
 
 
 # The document of a row -> a conversation, and the indices of its messages that are not trained on.
@@ -350,10 +362,9 @@ def _chat(document: dict[str, Any]) -> tuple[Conversation, list[int]]:
     chat = import_module("harmony.openai.chat")
     documents = import_module("harmony.documents")
     weights = import_module("harmony.openai.weights")
-    request = documents.chat_request_of(document)
-    messages, tools = request["messages"], request.get("tools")
-    conversation, places = chat.conversation_with_places(messages, tools=tools)
-    return conversation, [at for index in weights.not_trained_on(messages) for at in places[index]]
+    conversation, places = chat.conversation_with_places(**documents.chat_request_of(document))
+    left_out = weights.not_trained_on(document["messages"])
+    return conversation, [at for index in left_out for at in places[index]]
 
 
 def _either(document: dict[str, Any]) -> tuple[Conversation, list[int]]:

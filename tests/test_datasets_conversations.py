@@ -183,6 +183,12 @@ CHAT = {
     "tools": [{"type": "function", "function": {"name": "forecast", "parameters": {}}}],
 }
 
+CALLS = CHAT["messages"][2]["tool_calls"]
+TOOLS = [{"type": "function", "function": {"name": "f"}}]
+USER = {"role": "user", "content": "q"}
+ANSWER = {"role": "assistant", "content": "a"}
+FINAL = {**ANSWER, "channel": "final"}
+
 
 @pytest.mark.parametrize("dialect", ["chat", "auto"])
 @pytest.mark.parametrize("kind", ["a.jsonl", "as-text.jsonl", "a.parquet"])
@@ -206,6 +212,40 @@ def test_chat_rows(tmp_path, encoding, rows, dialect, kind):
     ]
     check(dataset, encoding, [written(row) for row in expected])
     assert "Yes.<|return|>" in encoding.decode(dataset[0]["ids"][dataset[0]["loss_mask"]])
+
+
+@pytest.mark.parametrize("kind", ["a.jsonl", "as-text.jsonl", "a.parquet", "as-text.parquet"])
+def test_what_a_request_says_beside_its_messages(tmp_path, encoding, kind):
+    from harmony import openai
+
+    schema = {"name": "n", "schema": {"type": "object"}}
+    beside = {
+        "reasoning_effort": "high",
+        "response_format": {"type": "json_schema", "json_schema": schema},
+        "tools": TOOLS,
+    }
+    rows = [{"messages": [USER, ANSWER], **more} for more in (beside, dict.fromkeys(beside))]
+    expected = [openai.conversation_from_chat(**row) for row in rows]
+    if kind.startswith("as-text"):
+        for key in ("response_format", "tools"):
+            rows[0][key] = json.dumps(rows[0][key])
+            rows[1][key] = ""
+    path = tmp_path / kind
+    if kind.endswith(".jsonl"):
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    else:
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    dataset = encode_dataset(path, tmp_path / "out", conversations="auto")
+    check(dataset, encoding, [written(conversation) for conversation in expected])
+    assert "Reasoning: high" in encoding.decode(dataset[0]["ids"])
+
+
+@pytest.mark.parametrize("dialect", ["chat", "harmony"])
+@pytest.mark.parametrize("field", ["messages", "tools", "response_format"])
+def test_a_field_that_holds_broken_json(tmp_path, dialect, field):
+    path = file_of(tmp_path / "a.jsonl", [{"messages": [USER], field: "[{]"}])
+    with pytest.raises(DatasetError, match=f"row 1: the field '{field}' holds no JSON: Expecting"):
+        encode_dataset(path, tmp_path / "out", conversations=dialect)
 
 
 def test_which_dialect_a_row_is_written_in(tmp_path, encoding, rows):
@@ -240,11 +280,6 @@ def test_data_of_gpt_oss(tmp_path, encoding, kind):
 
 # What the other dialect does not hold
 
-CALLS = CHAT["messages"][2]["tool_calls"]
-TOOLS = [{"type": "function", "function": {"name": "f"}}]
-USER = {"role": "user", "content": "q"}
-ANSWER = {"role": "assistant", "content": "a"}
-FINAL = {**ANSWER, "channel": "final"}
 OF_A_CHAT = "belongs to a chat, and this is read as harmony"
 
 
@@ -268,6 +303,8 @@ OF_A_CHAT = "belongs to a chat, and this is read as harmony"
         ("auto", {"messages": [{**USER, "channel": "x"}, {**ANSWER, "thinking": "hm"}]}, rf"\[1\]\.thinking: {OF_A_CHAT}"),
         ("auto", {"messages": [USER, FINAL], "tools": TOOLS}, f"tools: {OF_A_CHAT}"),
         ("harmony", {"messages": [USER], "tools": TOOLS}, f"tools: {OF_A_CHAT}"),
+        ("auto", {"messages": [USER, FINAL], "reasoning_effort": "low"}, f"reasoning_effort: {OF_A_CHAT}"),
+        ("harmony", {"messages": [USER], "response_format": {"type": "text"}}, f"response_format: {OF_A_CHAT}"),
         ("harmony", {"messages": [USER], "functions": [{"name": "f"}]}, f"functions: {OF_A_CHAT}"),
         ("chat", {"messages": [USER, ANSWER], "functions": [{"name": "f"}]}, "functions: is not read"),
         ("auto", {"messages": [USER, ANSWER], "function_call": "auto"}, "function_call: is not read"),
