@@ -290,7 +290,7 @@ def encode_dataset(
             dataset = datasets.encode_dataset(
                 inputs,
                 out,
-                text_field=text_field or "text",
+                text_field="text" if text_field is None else text_field,
                 conversations=dialect if conversations else None,  # type: ignore[arg-type]
                 format=file_format,  # type: ignore[arg-type]
                 config=config,

@@ -34,12 +34,12 @@ from harmony.errors import DatasetError
 from harmony.packing import PackedRows, pack
 from harmony.shards import FORMATS, ShardReader, ShardWriter, flush, is_temporary, write_file
 from harmony.sources import Position, Source, blamed_on, check_name
+from harmony.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
     from harmony.messages import RenderConversationConfig
-    from harmony.tokenizer import Tokenizer
 
 __all__ = ["Dataset", "DatasetError", "PackedRows", "Progress", "encode_dataset", "open", "pack"]
 
@@ -138,9 +138,13 @@ def make_encoder(
     """What encodes the rows of a job. Raises ValueError for arguments that make no sense."""
     if encoding is None:
         encoding = load_harmony_encoding("HarmonyGptOss")
+    if not isinstance(encoding, Tokenizer):
+        raise TypeError(f"encoding must be a Tokenizer, not {type(encoding).__name__}")
     if not isinstance(text_field, str):
         raise TypeError(f"text_field must be str, not {type(text_field).__name__}")
     if conversations is None:
+        if train_on != "assistant" or config is not None:
+            raise ValueError("train_on and config are for conversations, and these are texts")
         return rows.Texts(encoding, text_field)
     if not isinstance(encoding, HarmonyEncoding):
         raise ValueError(f"conversations need a HarmonyEncoding, not {encoding!r}")
@@ -445,6 +449,9 @@ class Dataset:
             return [self._row(row) for row in range(*index.indices(len(self)))]
         # An array without dimensions is a number, though it has a __len__.
         if hasattr(index, "__len__") and getattr(index, "ndim", None) != 0:
+            # Whoever picks rows by a mask would get rows 0 and 1.
+            if any(isinstance(row, bool) for row in index):
+                raise TypeError("rows are picked by their indices, not by bools")
             return [self._row(position(row, len(self))) for row in index]
         return self._row(position(index, len(self)))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import bisect
 import itertools
+import operator
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -82,6 +83,7 @@ def pack(
     of their own ("split"), left out ("drop") or an error ("error"). Empty documents leave no trace.
     Equal input is packed equally. Raises ValueError for arguments that do not fit together.
     """
+    pad_token = operator.index(pad_token)
     if length < 1:
         raise ValueError(f"length must be at least 1, not {length}")
     if on_long not in ("split", "drop", "error"):
@@ -128,8 +130,10 @@ def _documents(rows: Any, loss_mask: NDArray[np.bool_] | None) -> list[_Document
     documents: list[_Document] = []
     first = int(rows.offsets[0])  # of a slice not 0
     n_ids = int(rows.offsets[-1]) - first
-    if loss_mask is not None and len(loss_mask) != n_ids:
-        raise ValueError(f"the loss mask has {len(loss_mask)} items for {n_ids} ids")
+    if loss_mask is not None:
+        loss_mask = _checked(loss_mask, "the loss mask")
+        if len(loss_mask) != n_ids:
+            raise ValueError(f"the loss mask has {len(loss_mask)} items for {n_ids} ids")
     offsets = rows.offsets.tolist()
     for start, stop in itertools.pairwise(offsets):
         mask = None if loss_mask is None else loss_mask[start - first : stop - first]
@@ -151,10 +155,23 @@ def _columns(rows: list[Any]) -> tuple[list[Any], list[Any] | None]:
 
 def _joined(masks: list[Any], lengths: list[int]) -> NDArray[np.bool_]:
     """The masks of rows of these lengths in one. ValueError for one of another length."""
-    for at, (mask, length) in enumerate(zip(masks, lengths, strict=True)):
+    checked = []
+    for at, (given, length) in enumerate(zip(masks, lengths, strict=True)):
+        mask = _checked(given, f"row {at}: the loss mask")
         if len(mask) != length:
             raise ValueError(f"row {at}: the loss mask has {len(mask)} items for {length} ids")
-    return np.concatenate([np.asarray(mask, np.bool_) for mask in masks])
+        checked.append(mask)
+    return np.concatenate(checked)
+
+
+def _checked(mask: Any, name: str) -> NDArray[np.bool_]:
+    """A mask as an array. TypeError for anything but bools, or integers that stand for them, one
+    after another."""
+    array = np.asarray(mask)
+    # A list without items is an array of floats.
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "biu"):
+        raise TypeError(f"{name} must hold one bool for each id, not {array.ndim}-D {array.dtype}")
+    return array.astype(np.bool_, copy=False)
 
 
 def _pieces(documents: list[_Document], length: int, on_long: str) -> list[tuple[int, int, int]]:

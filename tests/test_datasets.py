@@ -845,6 +845,28 @@ def test_a_field_needs_a_name(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("more", [{"train_on": "final_only"}, {"config": "keep"}])
+def test_arguments_for_conversations_alone(tmp_path, more):
+    path = write(tmp_path / "a.jsonl", ["x"])
+    with pytest.raises(ValueError, match="are for conversations, and these are texts"):
+        encode_dataset(path, tmp_path / "out", **more)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("conversations", [None, "chat"])
+def test_an_encoding_is_no_name(tmp_path, conversations):
+    path = write(tmp_path / "a.jsonl", ["x"])
+    with pytest.raises(TypeError, match="encoding must be a Tokenizer, not str"):
+        encode_dataset(path, tmp_path / "out", encoding="o200k_base", conversations=conversations)
+
+
+def test_rows_are_not_picked_by_bools(tmp_path):
+    done = encode_dataset(write(tmp_path / "a.jsonl", ["a", "b"]), tmp_path / "out")
+    for mask in ([True, False], np.array([True, False])):
+        with pytest.raises(TypeError):
+            done[mask]
+
+
 def test_the_manifest_says_nothing_of_this_run(tmp_path, texts):
     path = write(tmp_path / "a.jsonl", texts)
     out = encode_dataset(path, tmp_path / "out", num_threads=2)
@@ -1414,6 +1436,9 @@ def test_the_command_names_what_is_wrong(tmp_path):
     done = invoke(path, "--out", tmp_path / "out2", "--on-bad-row", "skip")
     assert done.exit_code == 0
     assert "1 rows, 1 tokens, 1 bad rows left out" in done.output
+    done = invoke(path, "--out", tmp_path / "out3", "--text-field", "")
+    assert done.exit_code == 1
+    assert "row 1: there is no field ''" in done.output
     done = invoke(path, "--out", tmp_path / "out", "--text-field", "x", "--conversations")
     assert done.exit_code == 2
     assert "exclude each other" in done.output

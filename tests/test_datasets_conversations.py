@@ -727,6 +727,25 @@ def test_pack_refuses(arguments, problem):
         pack([[1], [2, 3, 4, 5, 6]], **{"length": 4, **arguments})
 
 
+@pytest.mark.parametrize(
+    "mask", [[0.5, 0, 1], [1, np.nan, 0], ["a", "", ""], np.ones((3, 2)), True]
+)
+def test_masks_are_of_bools(mask):
+    with pytest.raises(TypeError, match="the loss mask must hold one bool for each id"):
+        pack([[1, 2], [3]], 4, loss_mask=mask)
+    with pytest.raises(TypeError, match="row 1: the loss mask must hold one bool for each id"):
+        pack([{"ids": [1], "loss_mask": [1]}, {"ids": [1, 2, 3], "loss_mask": mask}], 4)
+
+
+def test_masks_of_integers_and_what_fills_a_row():
+    packed = pack([[1, 2], [3], []], 4, loss_mask=[1, 0, 1], pad_token=np.int32(7))
+    assert packed.loss_mask.tolist() == [[True, False, True, False]]
+    assert packed.ids.tolist() == [[1, 2, 3, 7]]
+    for wrong in (1.5, "7", None):
+        with pytest.raises(TypeError, match="integer"):
+            pack([[1]], 4, pad_token=wrong)
+
+
 def test_conversations_need_the_harmony_encoding(tmp_path, base_tokenizer):
     (tmp_path / "a.jsonl").write_text("")
     with pytest.raises(ValueError, match="need a HarmonyEncoding"):
