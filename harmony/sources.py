@@ -304,6 +304,11 @@ def _open_arrow(file: str) -> tuple[pa.MemoryMappedFile, Any]:
         return source, pa.ipc.open_file(source)
     except pa.ArrowInvalid:
         source.seek(0)
+        if source.read(4) == b"FEA1":
+            raise DatasetError.of(
+                "this is Feather V1, which is not read; write it anew as V2", file
+            ) from None
+        source.seek(0)
         return source, pa.ipc.open_stream(source)
 
 

@@ -527,6 +527,14 @@ def test_damage_in_the_middle_leaves_finished_shards(tmp_path, small_chunks, enc
         encode_dataset(path, tmp_path / "out", shard_tokens=3_000)
 
 
+def test_feather_of_the_first_version(tmp_path):
+    path = tmp_path / "a.feather"
+    path.write_bytes(b"FEA1" + bytes(100) + b"FEA1")
+    with pytest.raises(DatasetError, match=r"Feather V1, .* write it anew as V2") as caught:
+        encode_dataset(path, tmp_path / "out")
+    assert caught.value.file == str(path)
+
+
 def int32(*numbers):
     return np.array(numbers, np.int32).tobytes()
 
