@@ -77,11 +77,12 @@ def pack(
 ) -> PackedRows:
     """Pack documents into rows of `length` ids.
 
-    `rows`: a TokenBatch; a RenderedBatch, a Dataset or rows of one (`dataset[10:20]`), which bring
-    their masks; or a list of ids each. `loss_mask`: bool[n] for all ids one after another; without
-    any, all ids count. A document longer than `length` is cut into pieces that count as documents
-    of their own ("split"), left out ("drop") or an error ("error"). Empty documents leave no trace.
-    Equal input is packed equally. Raises ValueError for arguments that do not fit together.
+    `rows`: a TokenBatch; a RenderedBatch, a list of RenderedConversations, a Dataset or rows of one
+    (`dataset[10:20]`), which bring their masks; or a list of ids each. `loss_mask`: bool[n] for all
+    ids one after another; without any, all ids count. A document longer than `length` is cut into
+    pieces that count as documents of their own ("split"), left out ("drop") or an error ("error").
+    Empty documents leave no trace. Equal input is packed equally. Raises ValueError for arguments
+    that do not fit together.
     """
     pad_token = operator.index(pad_token)
     if length < 1:
@@ -114,10 +115,10 @@ def _documents(rows: Any, loss_mask: NDArray[np.bool_] | None) -> list[_Document
         if loss_mask is None:
             return with_masks
         rows = [ids for ids, _ in with_masks]
-    if loss_mask is None and hasattr(rows, "loss_mask"):
-        loss_mask = rows.loss_mask()
-    if isinstance(rows, dict):
+    if isinstance(rows, dict) or (_is_rendered(rows) and not isinstance(rows, TokenBatch)):
         raise TypeError("rows must be a list of rows, not one row")
+    if loss_mask is None and _is_rendered(rows):
+        loss_mask = rows.loss_mask()
     if isinstance(rows, TokenBatch):
         check_offsets(np.ascontiguousarray(rows.offsets, np.int64), len(rows.ids))
         if np.asarray(rows.ids).dtype != np.uint32:
@@ -141,8 +142,17 @@ def _documents(rows: Any, loss_mask: NDArray[np.bool_] | None) -> list[_Document
     return documents
 
 
+def _is_rendered(rows: Any) -> bool:
+    """Whether these are rendered conversations, or one. They say what to train on."""
+    return hasattr(rows, "loss_mask")
+
+
 def _columns(rows: list[Any]) -> tuple[list[Any], list[Any] | None]:
-    """The ids of each row and, of rows of a Dataset, the masks, if there are any."""
+    """The ids of each row and, of rows of a Dataset and of rendered conversations, the masks, if
+    there are any."""
+    rows = [
+        {"ids": row.ids, "loss_mask": row.loss_mask()} if _is_rendered(row) else row for row in rows
+    ]
     if not any(isinstance(row, dict) for row in rows):
         return rows, None
     for at, row in enumerate(rows):

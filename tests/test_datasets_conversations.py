@@ -648,7 +648,7 @@ def test_pack_takes_what_the_others_give(tmp_path, encoding, rows):
     path = tmp_path / "a.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows[:50]))
     dataset = encode_dataset(path, tmp_path / "out", conversations="harmony")
-    for given_rows in (batch, dataset):
+    for given_rows in (batch, dataset, list(batch)):
         packed = pack(given_rows, 128)
         for name in ("ids", "loss_mask", "position_ids", "document"):
             assert (getattr(packed, name) == getattr(expected, name)).all()
@@ -694,6 +694,9 @@ def test_pack_takes_rows_of_a_data_set(tmp_path, encoding, rows):
         pack([{"text": "x"}], 512)
     with pytest.raises(TypeError, match="a list of rows, not one row"):
         pack(dataset[0], 512)
+    made = Conversation.from_json(json.dumps(rows[0]))
+    with pytest.raises(TypeError, match="a list of rows, not one row"):
+        pack(encoding.render_annotated(made), 512)
 
 
 def test_pack_refuses_what_are_no_ids():
