@@ -48,7 +48,7 @@ _CONVERSATION_ERRORS = (
 _SCHEMAS = ("parameters", "json_schema")
 # What a row says beside its messages, the last two so as to be refused; and what of a row may be
 # kept as its JSON.
-_BESIDE_MESSAGES = ["tools", "response_format", "reasoning_effort", "functions", "function_call"]
+_BESIDE_MESSAGES = ("tools", "response_format", "reasoning_effort", "functions", "function_call")
 _KEPT_AS_JSON = ("messages", "tools", "response_format", "functions")
 
 
@@ -83,8 +83,8 @@ class Texts:
         self.description = {"rows": "texts", "text_field": field, **tokenizer._description()}
 
     def encode(self, chunk: Chunk) -> Encoded:
-        """Ids of the rows of a chunk, but for those that are bad. DatasetError for a table that is
-        damaged."""
+        """Ids of the rows of a chunk, but for those that are bad. DatasetError for values that
+        Arrow cannot read."""
         with blamed_on(chunk.file):
             return self._encode(chunk)
 
@@ -138,8 +138,7 @@ class Texts:
 
     def _quick(self, rows: bytes | pa.RecordBatch) -> pa.Array | None:
         """The texts of a chunk without any bad row; None if that cannot be said. Raises
-        InvalidUtf8Error if lines are not UTF-8, in whatever field, ArrowInvalid for a table that
-        leads out of its file."""
+        InvalidUtf8Error if lines are not UTF-8, in whatever field."""
         if isinstance(rows, bytes):
             Utf8(rows)
             # On a null at the very beginning Arrow crashes.
@@ -206,7 +205,7 @@ class Conversations:
         # Header fields come from whoever wrote the rows.
         self._config = given.model_copy(update={"validate_headers": True})
         self.columns = ["messages"]
-        self.optional_columns = _BESIDE_MESSAGES
+        self.optional_columns = [*_BESIDE_MESSAGES]
         self.description = {
             "rows": "conversations",
             "dialect": dialect,
@@ -216,8 +215,8 @@ class Conversations:
         }
 
     def encode(self, chunk: Chunk) -> Encoded:
-        """Ids and loss mask of the rows of a chunk, but for those that are bad. DatasetError for a
-        table that is damaged."""
+        """Ids and loss mask of the rows of a chunk, but for those that are bad. DatasetError for
+        values that Arrow cannot read."""
         with blamed_on(chunk.file):
             return self._encode(chunk)
 
@@ -242,8 +241,7 @@ class Conversations:
 
 def _rows_of(chunk: Chunk) -> Iterator[tuple[int, Any]]:
     """Number, from 1, and content of each row: a line of bytes, a dict of columns, or the
-    ValueError that came of reading it. Raises ArrowInvalid for a table that leads out of its
-    file."""
+    ValueError that came of reading it."""
     if isinstance(chunk.rows, bytes):
         for row, line in enumerate(chunk.rows.split(b"\n"), chunk.first_row + 1):
             # Nothing but a byte order mark is what some editors make of an empty file.
