@@ -45,7 +45,10 @@ _IN_CHAT_MESSAGES = (
     "reasoning_content",
     "refusal",
 )
+# Fields of a header.
+_IN_HARMONY_MESSAGES = ("channel", "recipient", "content_type")
 _OF_A_CHAT = "belongs to a chat, and this is read as harmony: take it out, or read this as a chat"
+_OF_HARMONY = "belongs to harmony, and this is read as a chat: take it out, or read this as harmony"
 
 
 def conversation_from_document(document: Any, form: str = "auto") -> Conversation:
@@ -80,7 +83,7 @@ def form_of(document: Any) -> str:
 def _is_harmony(message: Any) -> bool:
     if not isinstance(message, dict):
         return False
-    if any(message.get(key) is not None for key in ("channel", "recipient", "content_type")):
+    if any(message.get(key) is not None for key in _IN_HARMONY_MESSAGES):
         return True
     content = message.get("content")
     return isinstance(content, list) and any(
@@ -92,10 +95,15 @@ def _is_harmony(message: Any) -> bool:
 def chat_request_of(document: dict[str, Any]) -> dict[str, Any]:
     """The arguments for `conversation_from_chat` that a chat holds.
 
-    Raises ConversionError for functions that are declared as they were before there were tools.
+    Raises ConversionError for functions that are declared as they were before there were tools, and
+    for what would be lost of harmony.
     """
     _refuse(document, "", _OLD_CHAT_KEYS, "is not read; functions are in tools")
-    return _only(document, _CHAT_KEYS, "messages")
+    request = _only(document, _CHAT_KEYS, "messages")
+    if isinstance(request["messages"], list):
+        for index, message in enumerate(request["messages"]):
+            _refuse(message, f"messages[{index}].", _IN_HARMONY_MESSAGES, _OF_HARMONY)
+    return request
 
 
 def conversation_of_harmony(document: dict[str, Any]) -> Conversation:

@@ -308,6 +308,10 @@ OF_A_CHAT = "belongs to a chat, and this is read as harmony"
         ("harmony", {"messages": [USER], "functions": [{"name": "f"}]}, f"functions: {OF_A_CHAT}"),
         ("chat", {"messages": [USER, ANSWER], "functions": [{"name": "f"}]}, "functions: is not read"),
         ("auto", {"messages": [USER, ANSWER], "function_call": "auto"}, "function_call: is not read"),
+        *(
+            ("chat", {"messages": [USER, {**ANSWER, key: "x"}]}, rf"messages\[1\]\.{key}: belongs to harmony")
+            for key in ("channel", "recipient", "content_type")
+        ),
     ],
 )  # fmt: skip
 def test_nothing_of_a_row_is_lost(tmp_path, dialect, row, problem, kind):
@@ -331,6 +335,15 @@ def test_fields_of_the_other_dialect_that_say_nothing(tmp_path, encoding, dialec
     path = file_of(tmp_path / kind, [row])
     dataset = encode_dataset(path, tmp_path / "out", conversations=dialect)
     check(dataset, encoding, [{"messages": [USER, FINAL]}])
+
+
+@pytest.mark.parametrize("kind", ["a.jsonl", "a.parquet"])
+def test_header_fields_of_a_chat_that_say_nothing(tmp_path, kind):
+    empty = {"channel": None, "recipient": "", "content_type": None}
+    rows = [{"messages": [USER, answer]} for answer in (ANSWER, {**ANSWER, **empty})]
+    path = file_of(tmp_path / kind, rows)
+    plain, with_fields = encode_dataset(path, tmp_path / "out", conversations="chat")
+    assert plain["ids"].tolist() == with_fields["ids"].tolist()
 
 
 # Fields that are null: JSON that was written from a table has them
