@@ -422,11 +422,14 @@ class LoadedTokenizer(Tokenizer):
         self._path = path
         self._pattern = pattern
         self._splitter: Any = None
+        if not isinstance(pattern, str):
+            raise TypeError(f"pattern must be str, not {type(pattern).__name__}")
         if pattern != O200K_PATTERN:
             import regex  # type: ignore[import-untyped]
 
             try:
-                self._splitter = regex.compile(pattern)
+                # The version of it that knows sets within sets, as tiktoken's engine does.
+                self._splitter = regex.compile(pattern, regex.V1)
             except regex.error as error:
                 raise VocabularyError(f"the pattern of {name} does not compile: {error}") from error
         super().__init__(

@@ -357,6 +357,25 @@ def test_special_tokens_that_cannot_be_are_refused(path, special_tokens):
 def test_a_pattern_that_does_not_compile_is_refused(path):
     with pytest.raises(VocabularyError, match="pattern"):
         load(path.with_name("pattern"), small_ranks(), pattern="(")
+    for pattern in b"a", None:
+        with pytest.raises(TypeError, match="pattern must be str"):
+            load(path.with_name("pattern"), small_ranks(), pattern=pattern)
+
+
+# In the manner of Kimi K2: letters but for those of Han, by an intersection of sets.
+WITH_SETS = r"\p{Han}+|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}&&[^\p{Han}]]+(?i:'s|'ss)?|\p{N}{1,3}|[^\p{L}]"
+
+
+@pytest.fixture(scope="module")
+def with_sets(path):
+    ours = load(path.with_name("sets"), small_ranks(), pattern=WITH_SETS, special_tokens={})
+    return ours, tiktoken_twin(small_ranks(), pattern=WITH_SETS, special_tokens={})
+
+
+@given(st.text("a\u017fsSTtß'&[]今日 1\n", max_size=12))
+def test_sets_within_sets(with_sets, text):
+    ours, twin = with_sets
+    assert_same_ids(text, ours.encode_ordinary(text), twin.encode_ordinary(text))
 
 
 @pytest.mark.parametrize("pattern", [r"\p{L}+", "x*", "(?<=a)b"])
