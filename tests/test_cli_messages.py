@@ -367,6 +367,12 @@ def test_diff(run, write):
     assert run("diff", "-", "-", stdin="1 2 3").exit_code == 2
 
 
+def test_diff_shows_all_there_is_for_any_context(run, write):
+    a, b = write([1, 2, 3], "a"), write([1, 2, 4, 5], "b")
+    shown = [run("diff", a, b, "--context", n).output for n in (4, 10**15)]
+    assert shown[0] == shown[1] and shown[0].count("skipped") == 9
+
+
 def test_names_of_files_are_no_markup(run, write, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("a[").mkdir()

@@ -109,11 +109,11 @@ def difference(a: Replay, b: Replay, names: tuple[str, str], context: int = 6) -
         table.add_column(Text(visible(name, "")), overflow="fold")
         table.add_column("id", justify="right", style="bright_black")
         table.add_column("", style="bright_black")
-    for position in range(max(0, at - context), at + context + 1):
+    stop = min(at + context + 1, max(len(a.ids), len(b.ids)))
+    for position in range(max(0, at - context), stop):
         cells = [_cells(replay, position, position >= at) for replay in (a, b)]
-        if any(cells):
-            left, right = (cell or (Text("-"), "", "") for cell in cells)
-            table.add_row(f"{position:,}", *left, *right)
+        left, right = (cell or (Text("-"), "", "") for cell in cells)
+        table.add_row(f"{position:,}", *left, *right)
     return table
 
 
