@@ -25,6 +25,7 @@ except ImportError:
     sys.exit("harmony: error: the command needs click: python -m pip install 'cyharmony[cli]'")
 
 from harmony.cli_files import blamed_on, contents, fail, read_ids
+from harmony.cli_options import FILE
 
 _Command = Callable[..., None]
 
@@ -33,7 +34,7 @@ ENCODINGS = ("o200k_harmony", "o200k_base")
 # Options of encode-dataset that say nothing of texts.
 _FOR_CONVERSATIONS = ("dialect", "train_on", "analysis_policy", "header_order")
 
-_files = click.argument("files", nargs=-1, metavar="[FILE]...")
+_files = click.argument("files", nargs=-1, metavar="[FILE]...", type=FILE)
 _encoding = click.option(
     "--encoding", type=click.Choice(ENCODINGS), default=ENCODINGS[0], show_default=True
 )
@@ -186,7 +187,11 @@ def count(
 @main.command("encode-dataset")
 @click.argument("inputs", nargs=-1, required=True, metavar="IN...", type=click.Path())
 @click.option(
-    "--out", required=True, metavar="DIR", help="A new folder, or that of a job to continue."
+    "--out",
+    required=True,
+    metavar="DIR",
+    type=FILE,
+    help="A new folder, or that of a job to continue.",
 )
 @click.option(
     "--text-field", metavar="NAME", help="Rows have a text in this field.  [default: text]"

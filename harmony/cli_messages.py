@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harmony.cli_files import blamed_on, contents, fail, read_ids, standard_input
+from harmony.cli_options import FILE
 from harmony.documents import FORMS, conversation_from_document
 from harmony.encoding import load_harmony_encoding
 from harmony.errors import ParseError
@@ -43,7 +44,7 @@ _role = click.option(
 _keep_analysis = click.option(
     "--keep-analysis", is_flag=True, help="Render all analysis, also that before a final message."
 )
-_file = click.argument("file", default="-", metavar="[FILE]")
+_file = click.argument("file", default="-", metavar="[FILE]", type=FILE)
 
 
 def _config(keep_analysis: bool) -> RenderConversationConfig:
@@ -200,7 +201,7 @@ def _echo_events(events: list[ParseEvent]) -> None:
     "--html",
     "page_file",
     metavar="OUT",
-    type=click.Path(dir_okay=False),
+    type=click.Path(dir_okay=False, allow_dash=True),
     help="Write a page for a browser instead; it needs nothing but itself.",
 )
 @click.option("--title", help="Title of the page.  [default: the name of the file]")
@@ -237,8 +238,8 @@ def view(
 
 
 @click.command()
-@click.argument("a", metavar="A")
-@click.argument("b", metavar="B")
+@click.argument("a", metavar="A", type=FILE)
+@click.argument("b", metavar="B", type=FILE)
 @_form
 @_role
 @_keep_analysis

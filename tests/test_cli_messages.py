@@ -399,14 +399,29 @@ def test_completion(run, shell):
     assert "_HARMONY_COMPLETE" in run("completion", shell).output
 
 
-def test_what_completes():
+def completed(*words):
+    """What click tells a shell about the last of the words, with its kind before it."""
     done = subprocess.run(
         [sys.executable, "-c", "from harmony.cli import main; main(prog_name='harmony')"],
-        env={**os.environ, "_HARMONY_COMPLETE": "zsh_complete", "COMP_WORDS": "harmony re", "COMP_CWORD": "1"},
+        env={**os.environ, "_HARMONY_COMPLETE": "bash_complete", "COMP_WORDS": " ".join(words), "COMP_CWORD": str(len(words) - 1)},
         capture_output=True,
         text=True,
     )  # fmt: skip
-    assert "render" in done.stdout.split()
+    return done.stdout.split()
+
+
+def test_what_completes():
+    assert "plain,render" in completed("harmony", "re")
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["count", "encode", "decode", "render", "parse", "view", "diff", "diff a", "encode-dataset",
+     "encode-dataset a --out", "view a --html"],
+)  # fmt: skip
+def test_names_of_files_complete(command):
+    """The shell knows them: it is asked for files."""
+    assert completed("harmony", *command.split(), "cha") == ["file,cha"]
 
 
 def test_encoding_needs_none_of_it():
