@@ -13,7 +13,7 @@ import click
 
 from harmony.cli_files import blamed_on, contents, fail, read_ids, standard_input
 from harmony.cli_options import FILE
-from harmony.documents import FORMS, conversation_from_document
+from harmony.documents import FORMS, conversation_from_document, loss_mask
 from harmony.encoding import load_harmony_encoding
 from harmony.errors import ParseError
 from harmony.events import ParseEvent
@@ -81,7 +81,7 @@ def render(
     encoding = load_harmony_encoding("HarmonyGptOss")
     ((name, content),) = contents((file,))
     with blamed_on(name):
-        conversation = conversation_from_document(_json(name, content), form)
+        conversation, not_trained_on = conversation_from_document(_json(name, content), form)
         rendered = encoding.render_annotated(
             conversation,
             next_turn_role=Role.ASSISTANT if purpose == "completion" else None,
@@ -94,7 +94,7 @@ def render(
                 {
                     "ids": rendered.ids.tolist(),
                     "message_index": rendered.message_index.tolist(),
-                    "loss_mask": rendered.loss_mask().astype(int).tolist(),
+                    "loss_mask": loss_mask(rendered, not_trained_on).astype(int).tolist(),
                 }
             )
         )
@@ -297,8 +297,11 @@ def _replay(file: str, form: str, role: str | None, keep_analysis: bool) -> Repl
     with blamed_on(name):
         if _is_ids(content):
             return replay(read_ids(name, content), role=role)
-        conversation = conversation_from_document(_json(name, content), form)
-        return replay(conversation, config=_config(keep_analysis))
+        conversation, not_trained_on = conversation_from_document(_json(name, content), form)
+        rendered = load_harmony_encoding("HarmonyGptOss").render_annotated(
+            conversation, config=_config(keep_analysis)
+        )
+        return replay(rendered)._replace(mask=loss_mask(rendered, not_trained_on).tolist())
 
 
 def _is_ids(content: bytes) -> bool:

@@ -7,8 +7,9 @@ responses    a Responses request
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from pydantic import ValidationError
 
 from harmony.errors import ConversionError
@@ -22,8 +23,15 @@ from harmony.messages import (
     SystemContent,
     TextContent,
 )
-from harmony.openai import conversation_from_chat, conversation_from_responses
+from harmony.openai import conversation_from_responses
+from harmony.openai.chat import conversation_with_places
 from harmony.openai.fields import Field
+from harmony.openai.weights import not_trained_on
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from harmony.training import RenderedConversation, TrainOn
 
 FORMS = ("harmony", "chat", "responses")
 
@@ -51,8 +59,13 @@ _OF_A_CHAT = "belongs to a chat, and this is read as harmony: take it out, or re
 _OF_HARMONY = "belongs to harmony, and this is read as a chat: take it out, or read this as harmony"
 
 
-def conversation_from_document(document: Any, form: str = "auto") -> Conversation:
-    """The conversation in a parsed JSON document; `form` is one of FORMS, or "auto".
+# A conversation, and the indices of its messages whose weight says not to train on them.
+_Weighted = tuple[Conversation, list[int]]
+
+
+def conversation_from_document(document: Any, form: str = "auto") -> _Weighted:
+    """The conversation in a parsed JSON document, and the indices of its messages that are not
+    trained on; `form` is one of FORMS, or "auto".
 
     Raises ConversionError for what is no such document.
     """
@@ -63,10 +76,20 @@ def conversation_from_document(document: Any, form: str = "auto") -> Conversatio
     if not isinstance(document, dict):
         raise ConversionError("document", "is neither an object nor a list of messages")
     if form == "responses":
-        return conversation_from_responses(**_only(document, _RESPONSES_KEYS, "input"))
+        return conversation_from_responses(**_only(document, _RESPONSES_KEYS, "input")), []
     if form == "chat":
-        return conversation_from_chat(**chat_request_of(document))
+        return conversation_of_chat(document)
     return conversation_of_harmony(document)
+
+
+def loss_mask(
+    rendered: RenderedConversation, left_out: list[int], train_on: TrainOn = "assistant"
+) -> NDArray[np.bool_]:
+    """The loss mask of a conversation that was in a document: whatever `train_on` says, messages
+    with the indices `left_out` are not trained on."""
+    mask = rendered.loss_mask(train_on)
+    mask[np.isin(rendered.message_index, left_out)] = False
+    return mask
 
 
 def form_of(document: Any) -> str:
@@ -92,8 +115,9 @@ def _is_harmony(message: Any) -> bool:
     )
 
 
-def chat_request_of(document: dict[str, Any]) -> dict[str, Any]:
-    """The arguments for `conversation_from_chat` that a chat holds.
+def conversation_of_chat(document: dict[str, Any]) -> _Weighted:
+    """The conversation of an object that is a chat, and the indices of its messages that are not
+    trained on.
 
     Raises ConversionError for functions that are declared as they were before there were tools, and
     for what would be lost of harmony.
@@ -103,18 +127,22 @@ def chat_request_of(document: dict[str, Any]) -> dict[str, Any]:
     if isinstance(request["messages"], list):
         for index, message in enumerate(request["messages"]):
             _refuse(message, f"messages[{index}].", _IN_HARMONY_MESSAGES, _OF_HARMONY)
-    return request
+    conversation, places = conversation_with_places(**request)
+    left_out = not_trained_on(request["messages"])
+    return conversation, [at for index in left_out for at in places[index]]
 
 
-def conversation_of_harmony(document: dict[str, Any]) -> Conversation:
-    """The conversation of an object as `Conversation.to_dict` makes it.
+def conversation_of_harmony(document: dict[str, Any]) -> _Weighted:
+    """The conversation of an object as `Conversation.to_dict` makes it, and the indices of its
+    messages that are not trained on.
 
     Raises ConversionError, which names the path, for messages that are not written so, and for what
     would be lost of a chat.
     """
     _refuse(document, "", (*_CHAT_KEYS[1:], *_OLD_CHAT_KEYS), _OF_A_CHAT)
     messages = Field(document.get("messages"), "messages")
-    return Conversation(messages=[*map(_message, messages.entries())])
+    conversation = Conversation(messages=[*map(_message, messages.entries())])
+    return conversation, not_trained_on(messages.value)
 
 
 def _refuse(written: Any, path: str, keys: tuple[str, ...], problem: str) -> None:

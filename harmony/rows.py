@@ -10,7 +10,6 @@ import codecs
 import contextlib
 import json
 from collections.abc import Callable, Collection, Iterator
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 import numpy as np
@@ -221,6 +220,8 @@ class Conversations:
             return self._encode(chunk)
 
     def _encode(self, chunk: Chunk) -> Encoded:
+        from harmony.documents import loss_mask
+
         rejects: list[Reject] = []
         rendered = []
         for row, content in _rows_of(chunk):
@@ -229,9 +230,7 @@ class Conversations:
                 one = self._encoding.render_annotated(
                     conversation, config=self._config, for_training=True
                 )
-                mask = one.loss_mask(self._train_on)
-                mask[np.isin(one.message_index, not_trained_on)] = False
-                rendered.append((one.ids, mask))
+                rendered.append((one.ids, loss_mask(one, not_trained_on, self._train_on)))
             except _CONVERSATION_ERRORS as error:
                 rejects.append(_reject(chunk, row, error, content))
         masks = [np.empty(0, np.bool_), *(mask for _, mask in rendered)]
@@ -346,27 +345,24 @@ def _field_in(row: dict[str, Any], name: str) -> Any:
 
 
 def _harmony(document: dict[str, Any]) -> tuple[Conversation, list[int]]:
-    documents = import_module("harmony.documents")
-    weights = import_module("harmony.openai.weights")
+    from harmony import documents
+
     messages = [
         {**message, "content": _without_nulls(message.get("content"), but_in=_SCHEMAS)}
         for message in document["messages"]
     ]
-    conversation = documents.conversation_of_harmony({**document, "messages": messages})
-    return conversation, weights.not_trained_on(messages)
+    return documents.conversation_of_harmony({**document, "messages": messages})
 
 
 def _chat(document: dict[str, Any]) -> tuple[Conversation, list[int]]:
-    chat = import_module("harmony.openai.chat")
-    documents = import_module("harmony.documents")
-    weights = import_module("harmony.openai.weights")
-    conversation, places = chat.conversation_with_places(**documents.chat_request_of(document))
-    left_out = weights.not_trained_on(document["messages"])
-    return conversation, [at for index in left_out for at in places[index]]
+    from harmony import documents
+
+    return documents.conversation_of_chat(document)
 
 
 def _either(document: dict[str, Any]) -> tuple[Conversation, list[int]]:
-    documents = import_module("harmony.documents")
+    from harmony import documents
+
     return _harmony(document) if documents.form_of(document) == "harmony" else _chat(document)
 
 

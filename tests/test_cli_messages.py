@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -74,6 +75,32 @@ def test_render(run, encoding, example):
     assert fields["ids"] == rendered.ids.tolist()
     assert fields["message_index"] == rendered.message_index.tolist()
     assert fields["loss_mask"] == rendered.loss_mask().astype(int).tolist()
+
+
+def test_weights_are_heeded_as_in_data_sets(run, write, encoding):
+    chat = [
+        {"role": "user", "content": "2 + 2?"},
+        {"role": "assistant", "reasoning": "Hm.", "content": "5", "weight": 0},
+        {"role": "user", "content": "Sure?"},
+        {"role": "assistant", "content": "4", "weight": 1},
+    ]
+    as_harmony = [
+        {key: value for key, value in message.items() if key != "reasoning"} for message in chat
+    ]
+    as_harmony[3]["channel"] = "final"
+    for messages in chat, as_harmony:
+        file = write({"messages": messages})
+        fields = json.loads(run("render", "--json", "--for", "training", file).output)
+        kept = [token for token, bit in zip(fields["ids"], fields["loss_mask"], strict=True) if bit]
+        assert encoding.decode(kept) == "<|channel|>final<|message|>4<|return|>"
+        page = file.with_suffix(".html")
+        assert run("view", file, "--html", page).output == ""
+        mask = re.search('"mask":"([01]+)"', page.read_text(encoding="utf-8"))[1]
+        assert mask == "".join(map(str, fields["loss_mask"]))
+        messages[0]["weight"] = 0
+        for command in "render", "view":
+            problem = "messages[0].weight: is for messages of the assistant"
+            assert failed(run(command, write({"messages": messages})), problem)
 
 
 def test_render_requests(run, write, encoding):
