@@ -1,10 +1,13 @@
 """What every view rests on: a stream, id by id; notebooks; terminals."""
 
+import io
+
 import chats
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 from strategies import surrogate_texts
 
 import harmony
@@ -12,6 +15,8 @@ from harmony import Conversation, Message, Role, StreamState
 from harmony.view import replay
 from harmony.view.looks import token_look, visible
 from harmony.view.page import page_data
+from harmony.view.replay import entries_of_diagnostics
+from harmony.view.terminal import show
 
 
 def check(read, encoding, role):
@@ -100,6 +105,45 @@ def test_an_open_next_turn_is_shown(encoding):
         texts = [message.content[0].text for message in conversation]
         assert [entry.text for entry in read.entries] == [*texts, ""]
         assert read.entries[-1].span == (len(read.ids) - 2, len(read.ids))
+
+
+BETWEEN = (
+    "<|channel|>analysis<|message|>Hm<|start|>assistant<|channel|>final<|message|>Yes<|return|>"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "entries"),
+    [
+        # An end that is missing is found where the next message begins.
+        (BETWEEN, {"UNTERMINATED_MESSAGE": 0}),
+        # Text of a message of its own; a header that ends with the stream; and no ids at all.
+        (f"{BETWEEN} so", {"UNTERMINATED_MESSAGE": 0, "BARE_TEXT": 2}),
+        (f"{BETWEEN}<|start|>", {"UNTERMINATED_MESSAGE": 0, "TRUNCATED_HEADER": 2}),
+        ("", {"TRUNCATED_HEADER": 0}),
+    ],
+)
+def test_diagnostics_stand_by_their_messages(encoding, text, entries):
+    read = replay(encoding.encode(text, allowed_special="all"), role="assistant")
+    placed = zip(read.diagnostics, entries_of_diagnostics(read), strict=True)
+    assert {str(what.kind): entry for (what, _), entry in placed} == entries
+    shown = Console(width=80, file=io.StringIO())
+    show(read, shown)
+    written = shown.file.getvalue()
+    if text == BETWEEN:
+        assert written.index("UNTERMINATED_MESSAGE") < written.index("assistant final")
+
+
+@given(ids, st.sampled_from([None, *Role]))
+def test_diagnostics_of_any_ids(ids, role):
+    read = replay(ids, role=role)
+    messages = read.messages
+    for (what, _), index in zip(read.diagnostics, entries_of_diagnostics(read), strict=True):
+        if what.message_index is not None:
+            assert read.entries[index].message is messages[what.message_index]
+        elif ids:
+            start, stop = read.entries[index].span
+            assert start <= min(what.token_span[0], len(ids) - 1) < stop
 
 
 def test_states():

@@ -167,6 +167,22 @@ def test_deltas_and_diagnostics_of_a_step(browser, show):
     )
 
 
+def test_diagnostics_stand_by_their_messages(browser, show, encoding):
+    """An end that is missing is found where the next message begins."""
+    text = (
+        "<|channel|>analysis<|message|>Hm<|start|>assistant<|channel|>final<|message|>Yes<|return|>"
+    )
+    show(encoding.encode(text, allowed_special="all"), role="assistant")
+    notes = browser.run(
+        '[...document.querySelectorAll("article")].map((a) => a.querySelector(".notes")?.textContent.trim() ?? null)'
+    )
+    assert notes == ["UNTERMINATED_MESSAGE", None]
+    links = browser.run(
+        '[...document.querySelectorAll("#diagnostic-list a")].map((a) => a.getAttribute("href"))'
+    )
+    assert links == ["#e0"]
+
+
 def tip(browser):
     rows = browser.run(
         """document.getElementById("tip").hidden ? null

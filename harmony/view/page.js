@@ -90,9 +90,8 @@
   const oneLine = (text) => text.replaceAll("\n", "\u21b5").replaceAll("\t", "\u21e5");
   const notes = new Map();
   for (const diagnostic of data.diagnostics) {
-    const index = ownerOf(Math.min(diagnostic.span[0], n - 1));
-    if (!notes.has(index)) notes.set(index, []);
-    notes.get(index).push(diagnostic);
+    if (!notes.has(diagnostic.entry)) notes.set(diagnostic.entry, []);
+    notes.get(diagnostic.entry).push(diagnostic);
   }
 
   const main = byId("messages");
@@ -234,7 +233,7 @@
     data.diagnostics.slice(0, 500).forEach((diagnostic) => {
       const anchor = make("a");
       const at = Math.min(diagnostic.span[0], n - 1);
-      anchor.href = `#e${ownerOf(at)}`;
+      anchor.href = `#e${diagnostic.entry}`;
       anchor.append(make("code", "", diagnostic.kind));
       anchor.append(make("i", "", ` at ${number(diagnostic.span[0])}${diagnostic.text ? `: ${diagnostic.text.slice(0, 80)}` : ""}`));
       anchor.addEventListener("click", (event) => {

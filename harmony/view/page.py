@@ -15,7 +15,7 @@ import re
 from importlib.resources import files
 from typing import Any
 
-from harmony.view.replay import Entry, Replay
+from harmony.view.replay import Entry, Replay, entries_of_diagnostics
 
 _PLACE = re.compile(r"\{\{(\w+)\}\}")
 
@@ -79,8 +79,16 @@ def page_data(replay: Replay) -> dict[str, Any]:
             _entry(entry, next(number) if entry.message else None) for entry in replay.entries
         ],
         "diagnostics": [
-            {"kind": str(what.kind), "span": what.token_span, "text": what.text, "at": at}
-            for what, at in replay.diagnostics
+            {
+                "kind": str(what.kind),
+                "span": what.token_span,
+                "text": what.text,
+                "at": at,
+                "entry": entry,
+            }
+            for (what, at), entry in zip(
+                replay.diagnostics, entries_of_diagnostics(replay), strict=True
+            )
         ],
     }
 

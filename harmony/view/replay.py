@@ -7,6 +7,7 @@ whatever the ids are there is something to see, and what was repaired is seen as
 from __future__ import annotations
 
 import operator
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -83,6 +84,25 @@ def replay(
         rendered_indices = set(source.message_index.tolist())
         return read._replace(entries=_with_left_out(read, source.messages, rendered_indices))
     return _Reader(encoding, [operator.index(token) for token in source], role).replay(None)
+
+
+def entries_of_diagnostics(read: Replay) -> list[int]:
+    """Of each diagnostic the index of the entry that it is about: that of its message, or that of
+    its ids. A repair between two ids has the position of the second, which may begin another
+    message."""
+    messages = [
+        index for index, entry in enumerate(read.entries) if entry.message and not entry.is_left_out
+    ]
+    starts = [entry.span[0] for entry in read.entries]
+    indices = []
+    for what, _ in read.diagnostics:
+        if what.message_index is not None:
+            indices.append(messages[what.message_index])
+        else:
+            # What came at the end of the stream is behind all ids.
+            position = min(what.token_span[0], len(read.ids) - 1)
+            indices.append(max(0, bisect_right(starts, position) - 1))
+    return indices
 
 
 def _with_left_out(

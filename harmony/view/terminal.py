@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harmony.view.looks import token_look, visible
-from harmony.view.replay import Entry, Replay
+from harmony.view.replay import Entry, Replay, entries_of_diagnostics
 
 _STYLES = {
     "system": "bright_black",
@@ -33,22 +33,18 @@ def show(replay: Replay, console: Console | None = None, *, ids: bool = False) -
 
 def renderables(replay: Replay, *, ids: bool = False) -> Iterator[RenderableType]:
     """The stream message by message, as rich prints it."""
-    for entry in replay.entries:
+    owners = entries_of_diagnostics(replay)
+    for index, entry in enumerate(replay.entries):
         parts: list[RenderableType] = [_title(entry)]
         if entry.text:
             parts.append(Text(visible(entry.text), style=_body_style(entry)))
         if ids and not entry.is_left_out:
             parts.append(_tokens(replay, *entry.span))
-        for diagnostic, _ in replay.diagnostics:
-            if _is_in(diagnostic.token_span[0], entry):
+        for (diagnostic, _), owner in zip(replay.diagnostics, owners, strict=True):
+            if owner == index:
                 text = f"{diagnostic.kind} {visible(diagnostic.text, '')}"
                 parts.append(Text(text, style=_CONTROL))
         yield Group(parts[0], Padding(Group(*parts[1:]), (0, 0, 1, 2)))
-
-
-def _is_in(position: int, entry: Entry) -> bool:
-    start, stop = entry.span
-    return start <= position < stop
 
 
 def _title(entry: Entry) -> Text:
