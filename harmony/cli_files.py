@@ -4,17 +4,19 @@ wrong with one."""
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 import click
 
 from harmony.errors import HarmonyError
 
 _ID_LIMIT = 1 << 32
+_NO_BLANK = re.compile(r"\S")
 
 
 def contents(files: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
@@ -41,26 +43,60 @@ def blamed_on(name: str) -> Iterator[None]:
 
 
 def read_ids(name: str, content: bytes) -> list[int]:
-    """Ids written as numbers between blanks, as a JSON list, or as `encode --json` writes them,
-    one object a line."""
+    """Ids written as numbers between blanks, as JSON lists, or as `encode --json` writes them."""
     try:
-        text = content.decode("ascii").strip()
-        if text.startswith("["):
-            ids = json.loads(text)
-        elif text.startswith("{"):
-            ids = [token for line in text.splitlines() for token in json.loads(line)["ids"]]
-        else:
-            ids = [int(word) for word in text.split()]
-    except KeyError:
-        fail(name, 'not a list of token ids (an object without "ids")')
-    except (ValueError, TypeError, RecursionError) as error:
+        ids = _ids_in(content)
+    except RecursionError:
+        fail(name, "not a list of token ids (nested too deeply)")
+    except ValueError as error:
         fail(name, f"not a list of token ids ({error})")
     for position, token in enumerate(ids):
         # A bool is an int for Python.
         if type(token) is not int or not 0 <= token < _ID_LIMIT:
-            shown = json.dumps(token)[:40]
-            fail(name, f"not a list of token ids ({shown} at position {position} is none)")
-    return list(ids)
+            fail(name, f"not a list of token ids ({_shown(token)} at position {position} is none)")
+    return ids
+
+
+def _ids_in(content: bytes) -> list[Any]:
+    try:
+        # Editors and shells put a byte order mark before the ids.
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        position = error.start
+        problem = f"byte 0x{content[position]:02x} at position {position} is not UTF-8"
+        raise ValueError(problem) from None
+    if text.lstrip()[:1] in ("[", "{"):
+        return [token for document in json_documents(text) for token in _ids_of(document)]
+    return [_number(word) for word in text.split()]
+
+
+def json_documents(text: str) -> Iterator[Any]:
+    """The JSON documents that stand one after the other, each in as many lines as it likes."""
+    decoder = json.JSONDecoder()
+    stop = 0
+    while found := _NO_BLANK.search(text, stop):
+        document, stop = decoder.raw_decode(text, found.start())
+        yield document
+
+
+def _ids_of(document: Any) -> list[Any]:
+    if isinstance(document, dict):
+        if "ids" not in document:
+            raise ValueError('an object without "ids"')
+        document = document["ids"]
+    if not isinstance(document, list):
+        raise ValueError(f"{_shown(document)} in place of a list")
+    return document
+
+
+def _number(word: str) -> int:
+    if not (word.isascii() and word.isdigit()):
+        raise ValueError(f"{_shown(word)} is no number of a token")
+    return int(word)
+
+
+def _shown(value: Any) -> str:
+    return json.dumps(value)[:40]
 
 
 def fail(name: str, problem: object) -> NoReturn:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harmony.cli_files import blamed_on, contents, fail, read_ids, standard_input
+from harmony.cli_files import blamed_on, contents, fail, json_documents, read_ids, standard_input
 from harmony.cli_options import FILE
 from harmony.documents import FORMS, conversation_from_document, loss_mask
 from harmony.encoding import load_harmony_encoding
@@ -306,12 +306,11 @@ def _replay(file: str, form: str, role: str | None, keep_analysis: bool) -> Repl
 
 def _is_ids(content: bytes) -> bool:
     """Whether this is one of the forms that `read_ids` reads, and not a conversation."""
-    text = content.lstrip()
-    if not text or text[:1].isdigit() or text[:1] == b"-":
+    text = content.decode("utf-8-sig", "replace").lstrip()
+    if not text or text[0].isdigit() or text[0] == "-":
         return True
     try:
-        # Of lines that encode --json wrote each is a document.
-        document = json.loads(text.partition(b"\n")[0] if text[:1] == b"{" else text)
+        document = next(json_documents(text))
     except (ValueError, RecursionError):
         return False
     if isinstance(document, dict):

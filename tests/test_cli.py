@@ -148,6 +148,21 @@ def test_input_that_is_no_list_of_ids(run, ids):
     assert failed_with_one_line(run("decode", stdin=ids))
 
 
+@pytest.mark.parametrize(
+    ("ids", "problem"),
+    [
+        ('{"ids": 5}', "(5 in place of a list)"),
+        ("1 two", '("two" is no number of a token)'),
+        ("\N{FULLWIDTH DIGIT ONE}", "is no number of a token"),
+        (b"1 \xff", "(byte 0xff at position 2 is not UTF-8)"),
+        ("[" * 100_000, "(nested too deeply)"),
+        ('{\n"ids": [1 2]\n}', "line 2 column 11"),
+    ],
+)
+def test_what_is_wrong_with_ids_is_said_in_words(run, ids, problem):
+    assert failed_with_one_line(run("decode", stdin=ids), "not a list of token ids", problem)
+
+
 def test_an_object_without_ids_is_called_that(run):
     for command in ("decode", "parse"):
         assert failed_with_one_line(run(command, stdin=b'{"tokens": [1]}'), 'without "ids"')

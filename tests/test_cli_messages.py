@@ -340,6 +340,20 @@ def test_whatever_encode_writes_is_read(run, tmp_path, command):
         assert "Hello, you" in run(command, stdin=ids).stdout
 
 
+@pytest.mark.parametrize(
+    "text",
+    ['{\n "file": "wörld",\n "ids": [\n  13225\n ]\n}\n{\n "ids": []\n}', "[\n13225\n]", "\ufeff13225", '\ufeff{"ids": [13225]}'],
+)  # fmt: skip
+def test_ids_in_other_layouts_are_read(run, tmp_path, text):
+    """As json.tool and jq lay them out, and as editors begin a file."""
+    (tmp_path / "a").write_text(text, encoding="utf-8")
+    (tmp_path / "b").write_text("13225")
+    assert run("decode", tmp_path / "a").stdout == "Hello"
+    for command in ["parse", "--recover"], ["view"]:
+        assert "Hello" in run(*command, tmp_path / "a").output
+    assert run("diff", tmp_path / "a", tmp_path / "b").output == "equal: 1 tokens\n"
+
+
 def test_view_shows_what_a_terminal_would_obey(run, write):
     message = {"role": "user", "content": "\x1b[31mred\x07\u202e[bold]x[/bold]"}
     shown = run("view", "--ids", write({"messages": [message]})).output
