@@ -24,7 +24,7 @@ try:
 except ImportError:
     sys.exit("harmony: error: the command needs click: python -m pip install 'cyharmony[cli]'")
 
-from harmony.cli_files import blamed_on, contents, fail, read_ids
+from harmony.cli_files import blamed_on, contents, fail, read_ids, shown_name
 from harmony.cli_options import FILE
 
 _Command = Callable[..., None]
@@ -179,7 +179,7 @@ def count(
         if as_json:
             click.echo(json.dumps({"file": name, "tokens": n_tokens, "bytes": len(content)}))
         else:
-            click.echo(f"{n_tokens:>10} {click.format_filename(name)}")
+            click.echo(f"{n_tokens:>10} {shown_name(name)}")
     if len(files) > 1 and not as_json:
         click.echo(f"{total:>10} total")
 
@@ -312,7 +312,9 @@ def encode_dataset(
         sys.exit(130)
     rejected = dataset.n_rejected
     tail = f", {rejected:,} bad rows left out" if rejected else ""
-    click.echo(f"{out}: {len(dataset):,} rows, {dataset.n_tokens:,} tokens{tail}", err=True)
+    click.echo(
+        f"{shown_name(out)}: {len(dataset):,} rows, {dataset.n_tokens:,} tokens{tail}", err=True
+    )
 
 
 @contextmanager

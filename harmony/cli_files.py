@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, NoReturn
 import click
 
 from harmony.errors import HarmonyError
+from harmony.visible import visible
 
 _ID_LIMIT = 1 << 32
 _NO_BLANK = re.compile(r"\S")
@@ -99,14 +100,17 @@ def _shown(value: Any) -> str:
     return json.dumps(value)[:40]
 
 
+def shown_name(name: str) -> str:
+    """The name of a file as it may be written anywhere: names can hold all that contents can."""
+    return visible(click.format_filename(name), "")
+
+
 def fail(name: str, problem: object) -> NoReturn:
     """End with one line on standard error and exit code 1."""
-    from harmony.view.looks import visible  # here, because most commands need no pydantic
-
     first_line = visible(str(problem).strip().partition("\n")[0], "")
     if "disallowed special token" in first_line:
         first_line += " Use --special text, --special token or --allow NAME."
     elif "while expecting start token" in first_line:
         first_line += ". Use --role if <|start|> and the role are in the prompt, or --recover."
-    click.echo(f"harmony: error: {name}: {first_line}", err=True)
+    click.echo(f"harmony: error: {shown_name(name)}: {first_line}", err=True)
     sys.exit(1)

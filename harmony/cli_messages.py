@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harmony.cli_files import blamed_on, contents, fail, json_documents, read_ids, standard_input
+from harmony.cli_files import (
+    blamed_on,
+    contents,
+    fail,
+    json_documents,
+    read_ids,
+    shown_name,
+    standard_input,
+)
 from harmony.cli_options import FILE
 from harmony.documents import FORMS, conversation_from_document, loss_mask
 from harmony.encoding import load_harmony_encoding
@@ -20,6 +28,7 @@ from harmony.events import ParseEvent
 from harmony.messages import RenderConversationConfig, Role
 from harmony.parsed import ParsedMessage
 from harmony.parser import StreamableParser
+from harmony.visible import visible
 
 if TYPE_CHECKING:
     from harmony.view import Replay
@@ -146,15 +155,15 @@ def parse(file: str, role: str | None, recover: bool, follow: bool) -> None:
     for diagnostic in parser.diagnostics:
         start, stop = diagnostic.token_span
         text = f": {_line(diagnostic.text)}" if diagnostic.text else ""
-        click.echo(f"harmony: {file}: ids {start} to {stop}: {diagnostic.kind}{text}", err=True)
+        click.echo(
+            f"harmony: {shown_name(file)}: ids {start} to {stop}: {diagnostic.kind}{text}", err=True
+        )
     if parser.diagnostics:
         sys.exit(FOUND)
 
 
 def _line(value: Any) -> str:
     """JSON in one line; with escapes for all but ASCII if it holds what a terminal would obey."""
-    from harmony.view.looks import visible
-
     line = json.dumps(value, ensure_ascii=False)
     return line if visible(line) == line else json.dumps(value)
 
@@ -232,7 +241,7 @@ def view(
         return
     from harmony.view import page
 
-    named = click.format_filename(title or ("Standard input" if file == "-" else Path(file).name))
+    named = shown_name(title or ("Standard input" if file == "-" else Path(file).name))
     with blamed_on(page_file):
         Path(page_file).write_text(page(replay, title=named), encoding="utf-8")
 
@@ -285,8 +294,8 @@ def _place(name: str, replay: Replay, at: int) -> str:
     for number, entry in enumerate(replay.entries):
         if entry.span[0] <= at < entry.span[1]:
             who = "skipped" if entry.message is None else entry.message.author.role.value
-            return f"in {click.format_filename(name)} message {number} ({who})"
-    return f"{click.format_filename(name)} has ended"
+            return f"in {shown_name(name)} message {number} ({who})"
+    return f"{shown_name(name)} has ended"
 
 
 def _replay(file: str, form: str, role: str | None, keep_analysis: bool) -> Replay:

@@ -249,6 +249,26 @@ def test_a_name_that_is_not_utf8(write, tmp_path):
     assert "<title>\ufffd.ids</title>" in text and text.endswith("</html>\n")
 
 
+def test_names_of_files_show_what_a_terminal_would_obey_as_escapes(run, write, tmp_path):
+    pytest.importorskip("pyarrow")
+    odd, broken, rows, out = (f"\x1b[31m\u202e{name}" for name in ("a", "b", "rows.jsonl", "out"))
+    write(COMPLETION, odd), write(BROKEN, broken)
+    (tmp_path / rows).write_text('{"text": "hi"}\n')
+    commands = [
+        ["count", odd],
+        ["count", "missing\x1b[31m\u202e"],
+        ["render", odd],
+        ["parse", "--recover", "--role", "assistant", broken],
+        ["diff", odd, broken],
+        ["encode-dataset", rows, "--out", out],
+        ["encode-dataset", rows, "--out", odd],
+    ]
+    for command in commands:
+        written = run(*[tmp_path / word if "\x1b" in word else word for word in command]).output
+        assert "\\x1b[31m\\u202e" in written.replace("\n", ""), command
+        assert not {"\x1b", "\u202e"}.intersection(written), command
+
+
 @pytest.mark.parametrize("command", [["view"], ["parse"], ["parse", "--follow"]], ids=" ".join)
 def test_nobody_reads_any_more(command, tmp_path):
     long = tmp_path / "long.ids"

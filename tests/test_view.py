@@ -13,10 +13,11 @@ from strategies import surrogate_texts
 import harmony
 from harmony import Conversation, Message, Role, StreamState
 from harmony.view import replay
-from harmony.view.looks import token_look, visible
+from harmony.view.looks import token_look
 from harmony.view.page import page_data
 from harmony.view.replay import entries_of_diagnostics
 from harmony.view.terminal import show
+from harmony.visible import visible
 
 
 def check(read, encoding, role):

@@ -8,8 +8,9 @@ from importlib.resources import files
 
 from harmony.messages import Conversation, Message
 from harmony.training import RenderedConversation
-from harmony.view.looks import token_look, visible
+from harmony.view.looks import token_look
 from harmony.view.replay import Entry, Replay, replay
+from harmony.visible import visible
 
 # More than this is not drawn: notebooks keep what they show.
 _MOST_MESSAGES = 200

@@ -9,8 +9,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from harmony.view.looks import token_look, visible
+from harmony.view.looks import token_look
 from harmony.view.replay import Entry, Replay, entries_of_diagnostics
+from harmony.visible import visible
 
 _STYLES = {
     "system": "bright_black",
