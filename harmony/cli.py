@@ -19,13 +19,12 @@ from harmony.tokenizer import Tokenizer, get_tokenizer
 
 try:
     import click
-    from click.core import ParameterSource
     from click.shell_completion import get_completion_class
 except ImportError:
     sys.exit("harmony: error: the command needs click: python -m pip install 'cyharmony[cli]'")
 
 from harmony.cli_files import blamed_on, contents, fail, read_ids, shown_name
-from harmony.cli_options import FILE
+from harmony.cli_options import FILE, analysis_policy, given, header_order
 
 _Command = Callable[..., None]
 
@@ -213,21 +212,8 @@ def count(
     show_default=True,
     help="Which messages of a conversation the loss mask keeps.",
 )
-@click.option(
-    "--analysis-policy",
-    type=click.Choice(["upstream", "before_last_final", "keep"]),
-    default="upstream",
-    show_default=True,
-    help="Reasoning that is left out. upstream: before the first final message, which is all of a "
-    "chat of one turn; before_last_final: before the last one, also all of one turn; keep: none.",
-)
-@click.option(
-    "--header-order",
-    type=click.Choice(["recipient_first", "channel_first"]),
-    default="recipient_first",
-    show_default=True,
-    help="What comes first in a header of the assistant; models write the channel first.",
-)
+@analysis_policy
+@header_order
 @click.option(
     "--format",
     "file_format",
@@ -271,13 +257,8 @@ def encode_dataset(
     """
     if conversations and text_field is not None:
         raise click.UsageError("--text-field and --conversations exclude each other")
-    given = [
-        f"--{name.replace('_', '-')}"
-        for name in _FOR_CONVERSATIONS
-        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
-    ]
-    if given and not conversations:
-        raise click.UsageError(f"{given[0]} is for --conversations, and these are texts")
+    if not conversations and (names := given(ctx, *_FOR_CONVERSATIONS)):
+        raise click.UsageError(f"{names[0]} is for --conversations, and these are texts")
     try:
         from harmony import datasets
     except ImportError as error:

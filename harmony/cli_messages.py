@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -20,26 +20,23 @@ from harmony.cli_files import (
     shown_name,
     standard_input,
 )
-from harmony.cli_options import FILE
+from harmony.cli_options import FILE, analysis_policy, given, header_order
 from harmony.documents import FORMS, conversation_from_document, loss_mask
 from harmony.encoding import load_harmony_encoding
 from harmony.errors import ParseError
 from harmony.events import ParseEvent
-from harmony.messages import RenderConversationConfig, Role
+from harmony.messages import AnalysisPolicy, HeaderOrder, RenderConversationConfig, Role
 from harmony.parsed import ParsedMessage
 from harmony.parser import StreamableParser
+from harmony.view import Replay, page, replay
 from harmony.visible import visible
-
-if TYPE_CHECKING:
-    from harmony.view import Replay
 
 # What a command found, where it was asked to look: streams that differ, or that needed repairs.
 FOUND = 3
 
 _ROLES = [role.value for role in Role]
-_form = click.option(
+_dialect = click.option(
     "--dialect",
-    "form",
     type=click.Choice(["auto", *FORMS]),
     default="auto",
     show_default=True,
@@ -53,16 +50,32 @@ _role = click.option(
 _keep_analysis = click.option(
     "--keep-analysis", is_flag=True, help="Render all analysis, also that before a final message."
 )
+# Options that say nothing of ids.
+_FOR_CONVERSATIONS = ("dialect", "keep_analysis", "analysis_policy", "header_order")
 _file = click.argument("file", default="-", metavar="[FILE]", type=FILE)
 
 
-def _config(keep_analysis: bool) -> RenderConversationConfig:
-    return RenderConversationConfig(auto_drop_analysis=not keep_analysis, validate_headers=True)
+def _rendering(command: Callable[..., None]) -> Callable[..., None]:
+    """How conversations are rendered, as options of a command; `_config` takes them."""
+    return _keep_analysis(analysis_policy(header_order(command)))
+
+
+def _config(
+    keep_analysis: bool, analysis_policy: AnalysisPolicy, header_order: HeaderOrder
+) -> RenderConversationConfig:
+    if keep_analysis and given(click.get_current_context(), "analysis_policy"):
+        raise click.UsageError("--keep-analysis and --analysis-policy exclude each other")
+    return RenderConversationConfig(
+        auto_drop_analysis=not keep_analysis,
+        analysis_policy=analysis_policy,
+        header_order=header_order,
+        validate_headers=True,
+    )
 
 
 @click.command()
 @_file
-@_form
+@_dialect
 @click.option(
     "--for",
     "purpose",
@@ -71,11 +84,11 @@ def _config(keep_analysis: bool) -> RenderConversationConfig:
     show_default=True,
     help="Completion: end with the beginning of an answer. Training: as a model ends its answer.",
 )
-@_keep_analysis
+@_rendering
 @click.option("--text", "as_text", is_flag=True, help="The text that the ids stand for.")
 @click.option("--json", "as_json", is_flag=True, help="Ids, and of each its message and loss mask.")
 def render(
-    file: str, form: str, purpose: str, keep_analysis: bool, as_text: bool, as_json: bool
+    file: str, dialect: str, purpose: str, as_text: bool, as_json: bool, **rendering: Any
 ) -> None:
     """Write the ids of a conversation, a JSON document.
 
@@ -87,14 +100,15 @@ def render(
     """
     if as_text and as_json:
         raise click.UsageError("--text and --json exclude each other")
+    config = _config(**rendering)
     encoding = load_harmony_encoding("HarmonyGptOss")
     ((name, content),) = contents((file,))
     with blamed_on(name):
-        conversation, not_trained_on = conversation_from_document(_json(name, content), form)
+        conversation, not_trained_on = conversation_from_document(_json(name, content), dialect)
         rendered = encoding.render_annotated(
             conversation,
             next_turn_role=Role.ASSISTANT if purpose == "completion" else None,
-            config=_config(keep_analysis),
+            config=config,
             for_training=purpose == "training",
         )
     if as_json:
@@ -202,9 +216,9 @@ def _echo_events(events: list[ParseEvent]) -> None:
 
 @click.command()
 @_file
-@_form
+@_dialect
 @_role
-@_keep_analysis
+@_rendering
 @click.option("--ids", "with_ids", is_flag=True, help="Show each token and its id.")
 @click.option(
     "--html",
@@ -216,12 +230,12 @@ def _echo_events(events: list[ParseEvent]) -> None:
 @click.option("--title", help="Title of the page.  [default: the name of the file]")
 def view(
     file: str,
-    form: str,
+    dialect: str,
     role: str | None,
-    keep_analysis: bool,
     with_ids: bool,
     page_file: str | None,
     title: str | None,
+    **rendering: Any,
 ) -> None:
     """Show a conversation (JSON) or a stream of ids, whatever they are.
 
@@ -231,27 +245,27 @@ def view(
       harmony view --ids --role assistant completion.ids
       harmony view chat.json --html chat.html
     """
-    replay = _replay(file, form, role, keep_analysis)
+    if title is not None and page_file is None:
+        raise click.UsageError("--title is for --html")
+    (read,) = _replays((file,), dialect, role, _config(**rendering))
     if page_file is None:
         from rich.console import Console
 
         from harmony.view.terminal import show
 
-        show(replay, Console(), ids=with_ids)
+        show(read, Console(), ids=with_ids)
         return
-    from harmony.view import page
-
     named = shown_name(title or ("Standard input" if file == "-" else Path(file).name))
     with blamed_on(page_file):
-        Path(page_file).write_text(page(replay, title=named), encoding="utf-8")
+        Path(page_file).write_text(page(read, title=named), encoding="utf-8")
 
 
 @click.command()
 @click.argument("a", metavar="A", type=FILE)
 @click.argument("b", metavar="B", type=FILE)
-@_form
+@_dialect
 @_role
-@_keep_analysis
+@_rendering
 @click.option(
     "--context",
     type=click.IntRange(0),
@@ -259,7 +273,7 @@ def view(
     show_default=True,
     help="Tokens around the difference.",
 )
-def diff(a: str, b: str, form: str, role: str | None, keep_analysis: bool, context: int) -> None:
+def diff(a: str, b: str, dialect: str, role: str | None, context: int, **rendering: Any) -> None:
     """Compare two streams of ids, or what two conversations render to.
 
     Shows both side by side around the first token that differs, and says in which message that is.
@@ -276,7 +290,7 @@ def diff(a: str, b: str, form: str, role: str | None, keep_analysis: bool, conte
 
     from harmony.view.terminal import difference, first_difference
 
-    left, right = (_replay(name, form, role, keep_analysis) for name in (a, b))
+    left, right = _replays((a, b), dialect, role, _config(**rendering))
     at = first_difference(left.ids, right.ids)
     if at is None:
         click.echo(f"equal: {len(left.ids):,} tokens")
@@ -298,19 +312,33 @@ def _place(name: str, replay: Replay, at: int) -> str:
     return f"{shown_name(name)} has ended"
 
 
-def _replay(file: str, form: str, role: str | None, keep_analysis: bool) -> Replay:
-    """What a file holds, as a parser sees it: a conversation, or ids."""
-    from harmony.view import replay
+def _replays(
+    files: tuple[str, ...], dialect: str, role: str | None, config: RenderConversationConfig
+) -> list[Replay]:
+    """What the files hold, as a parser sees it: conversations, or ids. Options that are for what
+    none of them holds are refused."""
+    replays = []
+    are_ids = []
+    for name, content in contents(files):
+        are_ids.append(_is_ids(content))
+        with blamed_on(name):
+            if are_ids[-1]:
+                read = replay(read_ids(name, content), role=role)
+            else:
+                read = _replay_of_document(_json(name, content), dialect, config)
+        replays.append(read)
+    if role is not None and not any(are_ids):
+        raise click.UsageError("--role is for ids, not for conversations")
+    if all(are_ids) and (names := given(click.get_current_context(), *_FOR_CONVERSATIONS)):
+        raise click.UsageError(f"{names[0]} is for conversations, not for ids")
+    return replays
 
-    ((name, content),) = contents((file,))
-    with blamed_on(name):
-        if _is_ids(content):
-            return replay(read_ids(name, content), role=role)
-        conversation, not_trained_on = conversation_from_document(_json(name, content), form)
-        rendered = load_harmony_encoding("HarmonyGptOss").render_annotated(
-            conversation, config=_config(keep_analysis)
-        )
-        return replay(rendered)._replace(mask=loss_mask(rendered, not_trained_on).tolist())
+
+def _replay_of_document(document: Any, dialect: str, config: RenderConversationConfig) -> Replay:
+    conversation, not_trained_on = conversation_from_document(document, dialect)
+    encoding = load_harmony_encoding("HarmonyGptOss")
+    rendered = encoding.render_annotated(conversation, config=config)
+    return replay(rendered)._replace(mask=loss_mask(rendered, not_trained_on).tolist())
 
 
 def _is_ids(content: bytes) -> bool:

@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 import harmony
+import harmony.view
 from harmony import Conversation, Role
 from harmony.cli import main
 from harmony.documents import form_of
@@ -101,6 +102,28 @@ def test_weights_are_heeded_as_in_data_sets(run, write, encoding):
         for command in "render", "view":
             problem = "messages[0].weight: is for messages of the assistant"
             assert failed(run(command, write({"messages": messages})), problem)
+
+
+@pytest.mark.parametrize("order", ["recipient_first", "channel_first"])
+@pytest.mark.parametrize("policy", ["upstream", "before_last_final", "keep"])
+def test_conversations_are_rendered_as_the_options_say(
+    run, write, encoding, example, policy, order
+):
+    config = harmony.RenderConversationConfig(analysis_policy=policy, header_order=order)
+    ids = encoding.render_conversation(example, config)
+    options = ["--analysis-policy", policy, "--header-order", order]
+    assert [*map(int, run("render", EXAMPLE, *options).output.split())] == ids
+    assert run("diff", EXAMPLE, write(ids), *options).output.startswith("equal")
+    left_out = run("view", EXAMPLE, *options).output.count("left out of the ids")
+    assert left_out == len(example.messages) - len(harmony.view.replay(ids).messages)
+
+
+@pytest.mark.parametrize("command", ["render", "view", "diff"])
+def test_there_is_one_way_to_keep_analysis(run, command):
+    files = [EXAMPLE] * (1 + (command == "diff"))
+    result = run(command, *files, "--keep-analysis", "--analysis-policy", "upstream")
+    assert result.exit_code == 2
+    assert "--keep-analysis and --analysis-policy exclude each other" in result.stderr
 
 
 def test_render_requests(run, write, encoding):
@@ -349,6 +372,34 @@ def test_view(run, write):
     assert "200005" in shown and "MISSING_MESSAGE" in shown and "Hello" in shown
     assert run("view", stdin=json.dumps({"ids": COMPLETION})).exit_code == 0
     assert run("view", stdin="").output == ""
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["--dialect", "chat"], ["--keep-analysis"], ["--analysis-policy", "keep"], ["--header-order", "channel_first"]],
+    ids=" ".join,
+)  # fmt: skip
+def test_options_for_conversations_alone(run, write, options):
+    ids = write(COMPLETION, "ids")
+    for command in ["view", ids], ["diff", ids, ids]:
+        result = run(*command, *options)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert f"{options[0]} is for conversations, not for ids" in result.stderr
+    # One of two is enough.
+    assert run("diff", ids, write(CHAT, "chat"), *options).exit_code == 3
+
+
+def test_other_options_that_would_say_nothing(run, write):
+    ids, chat = write(COMPLETION, "ids"), write(CHAT, "chat")
+    for command in ["view", chat], ["diff", chat, chat]:
+        result = run(*command, "--role", "user")
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert "--role is for ids, not for conversations" in result.stderr
+    assert run("diff", ids, chat, "--role", "assistant").exit_code == 3
+    # What is broken is that first.
+    assert failed(run("view", "--role", "user", stdin="[1, 2"), "not a JSON document")
+    result = run("view", chat, "--title", "x")
+    assert result.exit_code == 2 and "--title is for --html" in result.stderr
 
 
 @pytest.mark.parametrize("command", ["view", "parse"])
