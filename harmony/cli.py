@@ -93,8 +93,9 @@ def main() -> None:
 
     Commands read the files they are given, or standard input; `-` is standard input too, but not
     for encode-dataset, whose jobs must be able to read their files again. The exit code is 0 if all
-    went well, 1 if something is wrong with a file, 2 if with the command, 3 if `diff` found a
-    difference or `parse --recover` had to repair something, and 130 after Ctrl-C.
+    went well, 1 if something is wrong with a file or nobody reads the output any more, 2 if with
+    the command, 3 if `diff` found a difference or `parse --recover` had to repair something, and
+    130 after Ctrl-C.
 
     \b
     Examples:

@@ -135,8 +135,9 @@ def render(
 def parse(file: str, role: str | None, recover: bool, follow: bool) -> None:
     """Write the messages in ids, one JSON object a line.
 
-    Ids are numbers between blanks, a JSON list, or what encode --json wrote. With --recover each
-    repair is a line on standard error, and the exit code is 3 if there were any.
+    Ids are numbers between blanks, a JSON list, or what encode --json wrote; with --follow each
+    line must be that by itself. With --recover each repair is a line on standard error, and the
+    exit code is 3 if there were any.
 
     \b
     Examples:
@@ -225,7 +226,7 @@ def _echo_events(events: list[ParseEvent]) -> None:
     "page_file",
     metavar="OUT",
     type=click.Path(dir_okay=False, allow_dash=True),
-    help="Write a page for a browser instead; it needs nothing but itself.",
+    help="Write a page for a browser instead, to a file or to -; it needs nothing but itself.",
 )
 @click.option("--title", help="Title of the page.  [default: the name of the file]")
 def view(
@@ -256,8 +257,12 @@ def view(
         show(read, Console(), ids=with_ids)
         return
     named = shown_name(title or ("Standard input" if file == "-" else Path(file).name))
+    content = page(read, title=named).encode()
+    if page_file == "-":
+        click.echo(content, nl=False)
+        return
     with blamed_on(page_file):
-        Path(page_file).write_text(page(read, title=named), encoding="utf-8")
+        Path(page_file).write_bytes(content)
 
 
 @click.command()

@@ -296,10 +296,13 @@ def test_names_of_files_show_what_a_terminal_would_obey_as_escapes(run, write, t
 def test_nobody_reads_any_more(command, tmp_path):
     long = tmp_path / "long.ids"
     long.write_text("200005 17196 200008 " + "13225 " * 200_000)
-    with harmony_process(*command, "--role", "assistant", long) as process:
+    # Unbuffered, Python would not hear of what was not written.
+    env = {**os.environ, "PYTHONUNBUFFERED": ""}
+    with harmony_process(*command, "--role", "assistant", long, env=env) as process:
         assert process.stdout.read(20)
         process.stdout.close()
         assert process.stderr.read() == ""
+    assert process.returncode == 1
 
 
 def test_ctrl_c_ends_with_130():
@@ -323,6 +326,16 @@ def test_parse_stops_at_an_error_after_what_was_read(run):
     assert result.exit_code == 1
     assert json.loads(result.stdout)["complete"]
     assert result.stderr.startswith("harmony: error: -: Unexpected token 5")
+
+
+def test_parse_follows_line_by_line(run):
+    """As its help says: what a line holds is read before the next one has come."""
+    for options, code in ([], 0), (["--follow"], 1):
+        result = run(
+            "parse", "--role", "assistant", *options, stdin=json.dumps(COMPLETION, indent=1)
+        )
+        assert result.exit_code == code
+    assert "with --follow each line must be that" in " ".join(run("parse", "-h").output.split())
 
 
 def test_parse_follows_up_to_an_error(run):
@@ -459,6 +472,14 @@ def test_view_writes_a_page(run, tmp_path):
     text = out.read_text(encoding="utf-8")
     assert text.startswith("<!doctype html>") and "<title>Tomatoes</title>" in text
     assert failed(run("view", EXAMPLE, "--html", tmp_path / "no" / "page.html"), "No such file")
+
+
+def test_view_writes_a_page_to_standard_output(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run("view", EXAMPLE, "--html", "page.html").output == ""
+    page = Path("page.html").read_bytes()
+    assert run("view", EXAMPLE, "--html", "-").stdout_bytes == page
+    assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
 
 
 def test_diff(run, write):
