@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 
 from rich.console import Console, Group, RenderableType
@@ -34,17 +35,20 @@ def show(replay: Replay, console: Console | None = None, *, ids: bool = False) -
 
 def renderables(replay: Replay, *, ids: bool = False) -> Iterator[RenderableType]:
     """The stream message by message, as rich prints it."""
-    owners = entries_of_diagnostics(replay)
+    notes = defaultdict(list)
+    for (diagnostic, _), owner in zip(
+        replay.diagnostics, entries_of_diagnostics(replay), strict=True
+    ):
+        notes[owner].append(diagnostic)
     for index, entry in enumerate(replay.entries):
         parts: list[RenderableType] = [_title(entry)]
         if entry.text:
             parts.append(Text(visible(entry.text), style=_body_style(entry)))
         if ids and not entry.is_left_out:
             parts.append(_tokens(replay, *entry.span))
-        for (diagnostic, _), owner in zip(replay.diagnostics, owners, strict=True):
-            if owner == index:
-                text = f"{diagnostic.kind} {visible(diagnostic.text, '')}"
-                parts.append(Text(text, style=_CONTROL))
+        for diagnostic in notes[index]:
+            text = f"{diagnostic.kind} {visible(diagnostic.text, '')}"
+            parts.append(Text(text, style=_CONTROL))
         yield Group(parts[0], Padding(Group(*parts[1:]), (0, 0, 1, 2)))
 
 
