@@ -181,8 +181,9 @@ def chat_request_from(conversation: Conversation) -> dict[str, Any]:
     conversation without a system message comes back with one.
 
     Raises ConversionError, which names the message, for what a chat cannot hold: calls of the
-    built-in tools, whose place is the Responses API, arguments that are not JSON, reasoning that
-    says nothing, and headers of users and developers that say more than a name.
+    built-in tools, whose place is the Responses API, declarations of other namespaces than
+    functions, arguments that are not JSON, reasoning that says nothing, and headers of users and
+    developers that say more than a name.
     """
     opening = opening_of(conversation)
     calls = calls_of_results(conversation.messages)
