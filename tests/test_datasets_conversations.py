@@ -443,7 +443,8 @@ def test_odd_rows_are_refused_in_words(tmp_path, dialect):
             | rng.choice([{}, {"channel": rng.choice(["final", None])}])
             for _ in range(rng.randrange(1, 4))
         ]
-        row = mutated(rng, {"messages": messages, "tools": CHAT["tools"]})
+        tools = rng.choice([{}, {"tools": CHAT["tools"]}])
+        row = mutated(rng, {"messages": messages} | tools)
         rows.append(row if isinstance(row, dict) else {})
     path = file_of(tmp_path / "a.jsonl", rows)
     dataset = encode_dataset(
