@@ -236,7 +236,8 @@ cdef class Utf8:
             self.bytes = <const uint8_t*>PyBytes_AS_STRING(self.owner)
             self.n_bytes = PyBytes_GET_SIZE(self.owner)
             return
-        self.owner = bytes_of(text)
+        # Most are bytes: no call for them.
+        self.owner = text if isinstance(text, bytes) else bytes_of(text)
         if isinstance(self.owner, bytes):
             self.bytes = <const uint8_t*>PyBytes_AS_STRING(self.owner)
             self.n_bytes = PyBytes_GET_SIZE(self.owner)
