@@ -72,8 +72,9 @@ class _WaitingCalls:
         role, recipient = message.author.role, message.recipient
         if not is_call(role, recipient):
             self.end_turn()
-        if recipient is None or not (is_call(role, recipient) or is_built_in(recipient)):
-            return
+            if recipient is None or not is_built_in(recipient):
+                return
+        assert recipient is not None  # a call has one
         for name in {recipient, recipient.partition(".")[0]}:
             turns = self._turns[name]
             if not turns or turns[-1][0] != self._turn:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -28,8 +28,10 @@ from harmony.events import ParseEvent
 from harmony.messages import AnalysisPolicy, HeaderOrder, RenderConversationConfig, Role
 from harmony.parsed import ParsedMessage
 from harmony.parser import StreamableParser
-from harmony.view import Replay, page, replay
 from harmony.visible import visible
+
+if TYPE_CHECKING:
+    from harmony.view import Replay
 
 # What a command found, where it was asked to look: streams that differ, or that needed repairs.
 FOUND = 3
@@ -256,6 +258,8 @@ def view(
 
         show(read, Console(), ids=with_ids)
         return
+    from harmony.view import page
+
     named = shown_name(title or ("Standard input" if file == "-" else Path(file).name))
     content = page(read, title=named).encode()
     if page_file == "-":
@@ -322,6 +326,8 @@ def _replays(
 ) -> list[Replay]:
     """What the files hold, as a parser sees it: conversations, or ids. Options that are for what
     none of them holds are refused."""
+    from harmony.view import replay
+
     replays = []
     are_ids = []
     for name, content in contents(files):
@@ -340,6 +346,8 @@ def _replays(
 
 
 def _replay_of_document(document: Any, dialect: str, config: RenderConversationConfig) -> Replay:
+    from harmony.view import replay
+
     conversation, not_trained_on = conversation_from_document(document, dialect)
     encoding = load_harmony_encoding("HarmonyGptOss")
     rendered = encoding.render_annotated(conversation, config=config)
