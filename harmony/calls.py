@@ -72,7 +72,7 @@ class _WaitingCalls:
         role, recipient = message.author.role, message.recipient
         if not is_call(role, recipient):
             self.end_turn()
-            if recipient is None or not is_built_in(recipient):
+            if role is not Role.ASSISTANT or recipient is None or not is_built_in(recipient):
                 return
         assert recipient is not None  # a call has one
         for name in {recipient, recipient.partition(".")[0]}:

@@ -472,6 +472,7 @@ def test_a_result_finds_its_call():
         ([text.with_recipient("all"), *results("all")], {}),
         ([text.with_recipient(""), *results("", "functions.")], {}),
         ([text, chats.message(Role.TOOL, "")], {}),
+        ([BY_HAND[2].model_copy(update={"recipient": "python"}), *results("python")], {}),
     ]:  # fmt: skip
         assert calls_of_results(messages) == expected
 
@@ -500,6 +501,8 @@ def test_results_come_back_with_their_calls():
     for messages in [calls[0], BY_HAND[3], result], [*calls, result, result]:
         with pytest.raises(harmony.ConversionError, match="does not follow its call"):
             responses_request_from(Conversation(messages=[BY_HAND[0], *messages]))
+    asked = BY_HAND[2].model_copy(update={"recipient": "browser.search"})
+    assert [item["type"] for item in responses_items_from([asked, result])] == ["message"]
     both = [item["results"] for item in responses_items_from([*calls, result, result])]
     assert both == [[{"type": "text", "text": "1. Frost"}]] * 2
 
